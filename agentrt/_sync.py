@@ -1,0 +1,276 @@
+"""Runs async code for sync callers: one event loop in one daemon thread, for the whole process.
+
+    call(func, *args)       the sync twin of `await func(*args)`
+    iterate(open_stream)    the sync twin of `async for`
+
+The thread starts on first use. A forked child starts its own and leaves the old loop alone, whose selector it shares
+with its parent. At the process's end, calls and streams of threads that the interpreter waits for come to their end;
+what still runs then is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures.thread  # pyright: ignore[reportUnusedImport]  its exit hook must come after ours, so first
+import os
+import threading
+import time
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from contextvars import Context, copy_context
+from typing import Any, Protocol, TypeVar
+
+from agentrt.errors import SyncInAsyncError
+
+T = TypeVar("T")
+
+GRACE_S = 5.0
+"""How long what was cancelled may clean up before it is left behind."""
+POLL_S = 0.1
+
+
+class BatchStream(Protocol[T]):
+    """What `iterate` reads: batches until an empty one, then `aclose`."""
+
+    async def next_batch(self) -> list[T]: ...
+
+    async def aclose(self) -> None: ...
+
+
+def call(func: Callable[..., Coroutine[Any, Any, T]], *args: Any, instead: str = "arun", **kwargs: Any) -> T:
+    """Run `func(*args, **kwargs)` to its end and return its result or raise its error.
+
+    It sees the caller's context variables, and what it sets there is set for the caller afterwards. Ctrl-C cancels
+    it, waits for its cleanup and is raised. On the portal's own thread this raises `SyncInAsyncError`, which names
+    the method `instead`.
+    """
+    return _home(instead).run(func, *args, **kwargs)
+
+
+def iterate(open_stream: Callable[[], Coroutine[Any, Any, BatchStream[T]]], *, instead: str = "arun") -> Iterator[T]:
+    """Iterate over the items of a stream. `break`, an error, Ctrl-C and garbage collection all close it."""
+    return _items(_home(instead), open_stream)
+
+
+def _items(home: _Portal, open_stream: Callable[[], Coroutine[Any, Any, BatchStream[T]]]) -> Iterator[T]:
+    with home.streaming():
+        stream = home.run(open_stream)
+        try:
+            while batch := home.run(stream.next_batch):
+                yield from batch
+        finally:
+            home.finish(stream.aclose)
+
+
+# --- the portal ------------------------------------------------------------------------------------------------------
+
+
+class _Call:
+    """One call's way to the loop and back."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, Any]], context: Context) -> None:
+        self._work = work
+        self._context = context
+        self._task: asyncio.Task[None] | None = None
+        self.future: Future[Any] = Future()
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._carry(), context=self._context)
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _carry(self) -> None:
+        try:
+            result = await self._work()
+        except BaseException as error:  # the caller's, whatever it is: SystemExit must not end the loop
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+
+class _Portal:
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._ending = False
+        self._closing: set[asyncio.Task[None]] = set()
+        self._callers: list[threading.Thread] = []
+        self._streams: list[threading.Thread] = []
+        self._last_call = 0.0
+        self._thread = threading.Thread(target=self._main, name="agentrt-portal", daemon=True)
+        self._thread.start()
+
+    @property
+    def here(self) -> bool:
+        """Is this the portal's own thread?"""
+        return threading.current_thread() is self._thread
+
+    def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
+        if not self._thread.is_alive():
+            raise RuntimeError("The event loop of this stream is gone: the process was forked, or is at its end")
+        before = copy_context()
+        context = before.copy()
+        one = _Call(lambda: func(*args, **kwargs), context)
+        caller = threading.current_thread()
+        self._callers.append(caller)
+        try:
+            self._loop.call_soon_threadsafe(one.start)
+            return _wait(one.future)
+        except BaseException:
+            if not one.future.done():
+                self._cancel(one)
+            raise
+        finally:
+            self._last_call = time.monotonic()
+            self._callers.remove(caller)
+            _bring_back(before, context)
+            del one  # an error's traceback holds this frame, and the call holds the error
+
+    def _cancel(self, one: _Call) -> None:
+        self._loop.call_soon_threadsafe(one.cancel)
+        with suppress(TimeoutError):
+            one.future.exception(GRACE_S)
+
+    @contextmanager
+    def streaming(self) -> Generator[None, None, None]:
+        caller = threading.current_thread()
+        self._streams.append(caller)
+        try:
+            yield
+        finally:
+            self._streams.remove(caller)
+
+    def finish(self, aclose: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Close a stream wherever this is called: also by the garbage collector on the portal's own thread."""
+        if self.here:
+            self._loop.call_soon_threadsafe(self._finish_later, aclose)
+        elif self._thread.is_alive():  # else it went with its loop
+            self.run(aclose)
+
+    def _finish_later(self, aclose: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = self._loop.create_task(aclose())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    # --- its thread ---------------------------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        while not self._ending:
+            # a task that raises one of these ends run_forever; whoever awaits the task has it too
+            with suppress(SystemExit, KeyboardInterrupt):
+                self._loop.run_forever()
+        self._loop.run_until_complete(self._drain())
+        self._loop.close()
+
+    async def _drain(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                me, cancelled = asyncio.current_task(), set[asyncio.Task[Any]]()
+                while tasks := asyncio.all_tasks() - {me}:
+                    for task in tasks - cancelled:
+                        task.cancel()
+                    cancelled |= tasks
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                await self._loop.shutdown_asyncgens()
+
+    # --- the process's end --------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Let the calls of threads that are waited for anyway come to an end; cancel the rest; stop."""
+        with suppress(KeyboardInterrupt):
+            while self._is_needed():
+                time.sleep(POLL_S)
+        self._ending = True
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(GRACE_S + 1.0)
+
+    def _is_needed(self) -> bool:
+        if any(map(_is_waited_for, list(self._callers))):
+            return True
+        # between two batches a reader is not in a call; one that does not come back holds nothing up for long
+        return time.monotonic() - self._last_call < GRACE_S and any(map(_is_waited_for, list(self._streams)))
+
+
+def _is_waited_for(thread: threading.Thread) -> bool:
+    return thread.is_alive() and not thread.daemon
+
+
+def _wait(future: Future[T]) -> T:
+    """`future.result()` that Ctrl-C can interrupt everywhere."""
+    task = _current_task()
+    # under `asyncio.run`, Ctrl-C does no more than cancel the task, which is us
+    cancels = task.cancelling() if task else 0
+    while (task or os.name == "nt") and not future.done():  # on Windows no signal ends the wait for a lock
+        concurrent.futures.wait([future], POLL_S)
+        if task and task.cancelling() > cancels:
+            raise asyncio.CancelledError
+    return future.result()
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def _bring_back(before: Context, after: Context) -> None:
+    """Set for the caller what the call set in its context, as an awaited coroutine would have."""
+    unset = object()
+    for variable, value in after.items():
+        if before.get(variable, unset) is not value:
+            variable.set(value)
+
+
+# --- the one of this process -----------------------------------------------------------------------------------------
+
+_current: _Portal | None = None
+_lock = threading.Lock()
+
+
+def _home(instead: str) -> _Portal:
+    portal = _current or _make()
+    if portal.here:
+        raise SyncInAsyncError(
+            f"A sync method was called on the event loop that would have to run it, and would wait for itself: "
+            f"use `await ….{instead}(…)` here"
+        )
+    return portal
+
+
+def _make() -> _Portal:
+    global _current
+    with _lock:
+        if _current is None:
+            _current = _Portal()
+            _at_exit(_end)
+        return _current
+
+
+def _end() -> None:
+    global _current
+    portal, _current = _current, None
+    if portal is not None:
+        portal.end()
+
+
+def _at_exit(hook: Callable[[], None]) -> None:
+    # `threading`'s hooks run before the interpreter waits for threads, so that cleanup can still use some
+    register = getattr(threading, "_register_atexit", atexit.register)
+    try:
+        register(hook)
+    except RuntimeError:  # that time has passed: a thread outlived the main one, and called
+        atexit.register(hook)
+
+
+def _forget() -> None:
+    global _current, _lock
+    _current, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

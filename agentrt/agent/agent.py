@@ -1,0 +1,462 @@
+"""`Agent`: a definition, and the ways to call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
+
+from typing_extensions import Unpack
+
+from agentrt import _sync
+from agentrt.agent import _views
+from agentrt.agent._input import to_messages
+from agentrt.models.base import Model, ToolChoice
+from agentrt.models.message import Message
+from agentrt.run.context import RunContext
+from agentrt.run.definition import Instructions, RunDefinition, Tools
+from agentrt.run.events import RunEvent
+from agentrt.run.history import flatten
+from agentrt.run.limits import RunLimits
+from agentrt.run.response import Out, RunResponse, ToolExecution
+from agentrt.run.run import Run, current_run, new_id, new_response
+from agentrt.run.stream import RunStream
+
+if TYPE_CHECKING:
+    from agentrt.storage.base import Storage
+
+_overrides: ContextVar[Mapping[int, Mapping[str, Any]] | None] = ContextVar("agentrt_overrides", default=None)
+
+
+class RunOptions(TypedDict, total=False):
+    """What may be given to one run. Those that a definition has too replace the definition's, for this run only."""
+
+    run_id: str
+    session_id: str | None
+    user_id: str | None
+    session_state: dict[str, Any]
+    model: Model | str
+    tools: Tools | None
+    tool_choice: ToolChoice
+    instructions: Instructions
+    limits: RunLimits
+    dependencies: Any
+    response_model: type[Any]
+    images: Iterable[Any]
+    audio: Iterable[Any]
+    videos: Iterable[Any]
+    files: Iterable[Any]
+
+
+_REPLACING = frozenset({"model", "tools", "tool_choice", "instructions", "limits", "dependencies", "response_model"})
+_MEDIA = frozenset({"images", "audio", "videos", "files"})
+
+
+class Agent(RunDefinition[Out]):
+    """An agent: a model with instructions, tools and sessions. One object serves any number of runs at once."""
+
+    # --- async ---------------------------------------------------------------------------------------------------
+
+    @overload
+    def arun(
+        self, input: Any, *, stream: Literal[False] = False, **options: Unpack[RunOptions]
+    ) -> Coroutine[Any, Any, RunResponse[Out]]: ...
+    @overload
+    def arun(
+        self,
+        input: Any,
+        *,
+        stream: Literal[True],
+        stream_intermediate_steps: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> RunStream[Out]: ...
+    def arun(
+        self, input: Any, *, stream: bool = False, stream_intermediate_steps: bool = False, **options: Unpack[RunOptions]
+    ) -> Coroutine[Any, Any, RunResponse[Out]] | RunStream[Out]:
+        """Run once. Plain: a coroutine that returns the response, or raises what the run raised.
+
+        With `stream=True`: an async iterator of events (may be awaited first), which raises after `RunError`.
+        `input` is a text, a message, a list of messages (`Message`, or mappings with a role), or any other value,
+        which is sent as JSON.
+        """
+        run = self._open(input, options)
+        if stream:
+            return self._stream(run, stream_intermediate_steps, raises=True)
+        return self._stream(run, False, events=False).run_to_end()
+
+    def stream(
+        self, input: Any, *, stream_intermediate_steps: bool = False, **options: Unpack[RunOptions]
+    ) -> RunStream[Out]:
+        """Return the run as a stream: `async with agent.stream(…) as run: async for event in run: …`.
+
+        Iterating ends after the last event, also after `RunError`; `await run.result()` raises. Leaving cancels.
+        """
+        return self._stream(self._open(input, options), stream_intermediate_steps)
+
+    @overload
+    def acontinue_run(
+        self,
+        run_response: RunResponse[Any] | None = None,
+        *,
+        run_id: str | None = None,
+        updated_tools: Iterable[ToolExecution] | None = None,
+        stream: Literal[False] = False,
+        **options: Unpack[RunOptions],
+    ) -> Coroutine[Any, Any, RunResponse[Out]]: ...
+    @overload
+    def acontinue_run(
+        self,
+        run_response: RunResponse[Any] | None = None,
+        *,
+        run_id: str | None = None,
+        updated_tools: Iterable[ToolExecution] | None = None,
+        stream: Literal[True],
+        stream_intermediate_steps: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> RunStream[Out]: ...
+    def acontinue_run(
+        self,
+        run_response: RunResponse[Any] | None = None,
+        *,
+        run_id: str | None = None,
+        updated_tools: Iterable[ToolExecution] | None = None,
+        stream: bool = False,
+        stream_intermediate_steps: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> Coroutine[Any, Any, RunResponse[Out]] | RunStream[Out]:
+        """Go on with a paused run: the one given, else the newest that this context got back. As `arun` otherwise.
+
+        Decisions are taken from `updated_tools`, else from the response's `tools`. What is still open stays open, and
+        the run stays paused.
+        """
+        run = self._reopen(run_response, run_id, updated_tools, options)
+        if stream:
+            return self._stream(run, stream_intermediate_steps, raises=True)
+        return self._stream(run, False, events=False).run_to_end()
+
+    def aprint_response(
+        self,
+        input: Any,
+        *,
+        stream: bool = False,
+        stream_intermediate_steps: bool = False,
+        markdown: bool | None = None,
+        show_message: bool = True,
+        show_reasoning: bool = True,
+        show_full_reasoning: bool = False,
+        console: Any = None,
+        **options: Unpack[RunOptions],
+    ) -> Coroutine[Any, Any, None]:
+        """Run, and show message, reasoning, tool calls and answer in the terminal; as they come with `stream`."""
+        from agentrt.utils.pprint import aprint_run
+
+        return aprint_run(
+            self.stream(input, stream_intermediate_steps=True, **options),
+            message=input if show_message else None,
+            stream=stream,
+            markdown=self.markdown if markdown is None else markdown,
+            show_tool_calls=self.show_tool_calls,
+            show_reasoning=show_reasoning or show_full_reasoning,
+            console=console,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections that this agent's model and storage hold. Both open again when they are used again."""
+        if isinstance(self.model, Model):
+            await self.model.aclose()
+        if self.storage is not None:
+            await self.storage.aclose()
+
+    # --- sync ----------------------------------------------------------------------------------------------------
+
+    @overload
+    def run(
+        self, input: Any, *, stream: Literal[False] = False, **options: Unpack[RunOptions]
+    ) -> RunResponse[Out]: ...
+    @overload
+    def run(
+        self,
+        input: Any,
+        *,
+        stream: Literal[True],
+        stream_intermediate_steps: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> Iterator[RunEvent]: ...
+    def run(
+        self, input: Any, *, stream: bool = False, stream_intermediate_steps: bool = False, **options: Unpack[RunOptions]
+    ) -> RunResponse[Out] | Iterator[RunEvent]:
+        """`arun`, from code that is not async. Ctrl-C and leaving the `for` cancel the run."""
+        run = self._open(input, options)
+        if stream:
+            return _sync.iterate(self._stream(run, stream_intermediate_steps, raises=True).__aenter__, instead="arun")
+        return _sync.call(self._stream(run, False, events=False).run_to_end, instead="arun")
+
+    @overload
+    def continue_run(
+        self,
+        run_response: RunResponse[Any] | None = None,
+        *,
+        run_id: str | None = None,
+        updated_tools: Iterable[ToolExecution] | None = None,
+        stream: Literal[False] = False,
+        **options: Unpack[RunOptions],
+    ) -> RunResponse[Out]: ...
+    @overload
+    def continue_run(
+        self,
+        run_response: RunResponse[Any] | None = None,
+        *,
+        run_id: str | None = None,
+        updated_tools: Iterable[ToolExecution] | None = None,
+        stream: Literal[True],
+        stream_intermediate_steps: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> Iterator[RunEvent]: ...
+    def continue_run(
+        self,
+        run_response: RunResponse[Any] | None = None,
+        *,
+        run_id: str | None = None,
+        updated_tools: Iterable[ToolExecution] | None = None,
+        stream: bool = False,
+        stream_intermediate_steps: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> RunResponse[Out] | Iterator[RunEvent]:
+        """`acontinue_run`, from code that is not async."""
+        run = self._reopen(run_response, run_id, updated_tools, options)
+        if stream:
+            return _sync.iterate(self._stream(run, stream_intermediate_steps, raises=True).__aenter__, instead="acontinue_run")
+        return _sync.call(self._stream(run, False, events=False).run_to_end, instead="acontinue_run")
+
+    def print_response(
+        self,
+        input: Any,
+        *,
+        stream: bool = False,
+        stream_intermediate_steps: bool = False,
+        markdown: bool | None = None,
+        show_message: bool = True,
+        show_reasoning: bool = True,
+        show_full_reasoning: bool = False,
+        console: Any = None,
+        **options: Unpack[RunOptions],
+    ) -> None:
+        """`aprint_response`, from code that is not async."""
+        printing = self.aprint_response(
+            input,
+            stream=stream,
+            stream_intermediate_steps=stream_intermediate_steps,
+            markdown=markdown,
+            show_message=show_message,
+            show_reasoning=show_reasoning,
+            show_full_reasoning=show_full_reasoning,
+            console=console,
+            **options,
+        )
+        _sync.call(lambda: printing, instead="aprint_response")
+
+    def cli_app(self, **options: Any) -> None:
+        """Chat with this agent in the terminal."""
+        from agentrt.cli.chat import chat_loop
+
+        chat_loop(self, **options)
+
+    # --- the newest run ------------------------------------------------------------------------------------------
+
+    @property
+    def run_response(self) -> RunResponse[Out]:
+        """The newest run that this task or thread got back, else this object's newest. In a tool: the run so far.
+
+        Raises `AmbiguousRun` where runs of other tasks overlap, `AgentRTError` when there was no run.
+        """
+        response = self._newest("run_response")
+        if response is None:
+            raise _views.no_run_yet("run_response")
+        return response
+
+    @property
+    def is_paused(self) -> bool:
+        """Does the newest run wait for somebody? See `run_response`."""
+        return self.run_response.is_paused
+
+    @property
+    def run_id(self) -> str | None:
+        """The newest run's id. See `run_response`."""
+        return self.run_response.run_id
+
+    def _newest(self, name: str) -> RunResponse[Any] | None:
+        bound: Run | None = self.__dict__.get("_run")
+        return bound.touch() if bound is not None else _views.record_of(self._self()).read(name)
+
+    def _self(self) -> Agent[Out]:
+        """The object that the user made, of which this may be a copy for one run."""
+        return self.__dict__.get("_original", self)
+
+    async def aget_messages_for_session(self, session_id: str | None = None) -> list[Message]:
+        """Return the messages of a session's ended runs, oldest first; of the session this context is in by default."""
+        return flatten(await self._storage().load_history(session_id or self._current_session()))
+
+    def get_messages_for_session(self, session_id: str | None = None) -> list[Message]:
+        """`aget_messages_for_session`, from code that is not async."""
+        session_id = session_id or self._current_session()
+        return _sync.call(self.aget_messages_for_session, session_id, instead="aget_messages_for_session")
+
+    # --- definitions ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def override(self, **changes: Any) -> Generator[None, None, None]:
+        """Change options for the runs started inside the `with`, here and in tasks made there: for tests."""
+        self.copy(**changes)  # refuses unknown options
+        outer = _overrides.get() or {}
+        token = _overrides.set({**outer, id(self): {**outer.get(id(self), {}), **changes}})
+        try:
+            yield
+        finally:
+            _overrides.reset(token)
+
+    # --- making a run --------------------------------------------------------------------------------------------
+
+    def _open(self, input: Any, options: RunOptions) -> Run:
+        """Make a run in the caller's own task or thread: that is where its implicit session belongs."""
+        messages = to_messages(input, {name: options[name] for name in options.keys() & _MEDIA})
+        definition, original = self._for_run(options)
+        record = _views.record_of(original)
+        session_id = options.get("session_id") or definition.given("session_id")
+        if session_id is None:
+            session_id = _views.implicit_session(record.here())
+        return self._make(
+            definition,
+            record,
+            run_id=options.get("run_id") or new_id(),
+            session_id=session_id,
+            user_id=options.get("user_id") or definition.given("user_id"),
+            input=messages,
+            given_state=options.get("session_state"),
+        )
+
+    def _reopen(
+        self,
+        response: RunResponse[Any] | None,
+        run_id: str | None,
+        decided: Iterable[ToolExecution] | None,
+        options: RunOptions,
+    ) -> Run:
+        """Make the run that goes on with a stored one; what it was is read when it is driven."""
+        if response is None and run_id is None:
+            response = self.run_response
+        definition, original = self._for_run(options)
+        if decided is None:
+            decided = response.tools if response is not None else ()
+        run = self._make(
+            definition,
+            _views.record_of(original),
+            run_id=run_id or (response.run_id if response else None) or "",
+            session_id=options.get("session_id") or (response.session_id if response else None) or "",
+            user_id=options.get("user_id") or (response.user_id if response else None),
+        )
+        run.decided = list(decided)
+        run.continues = True
+        return run
+
+    def _for_run(self, options: RunOptions) -> tuple[Agent[Any], Agent[Any]]:
+        """Return the definition as this run sees it, and the object it comes from."""
+        unknown = options.keys() - RunOptions.__annotations__.keys()
+        if unknown:
+            names = ", ".join(sorted(RunOptions.__annotations__))
+            raise TypeError(f"A run has no option {min(unknown)!r}; its options are {names}")
+        original = self._self()
+        changes: dict[str, Any] = {}
+        if overrides := _overrides.get():
+            changes.update(overrides.get(id(original), {}))
+        changes.update({name: options[name] for name in options.keys() & _REPLACING})
+        if not changes:
+            return self, original
+        changed = self.copy(**changes)
+        changed.__dict__["_original"] = original
+        return changed, original
+
+    def _make(self, definition: Agent[Any], record: _views.Record, **fields: Any) -> Run:
+        parent = current_run.get()
+        limits = definition.limits or _LIMITS
+        if definition.tool_call_limit is not None:
+            limits = replace(limits, tool_calls=definition.tool_call_limit)
+        name = definition.name or definition.agent_id or "agent"
+        here = record.here()
+        run = Run(
+            definition=definition,
+            storage=definition.storage or _views.own_storage(record),
+            limits=limits,
+            parent=parent,
+            path=(*parent.path, name) if parent is not None else (name,),
+            view=lambda context: definition._bound(run, context),
+            on_start=record.started,
+            on_end=lambda response: record.ended(here, response),
+            **fields,
+        )
+        run.response = new_response(run.run_id, run.session_id, run.user_id, definition)
+        return run
+
+    def _stream(self, run: Run, all_steps: bool, *, raises: bool = False, events: bool = True) -> RunStream[Out]:
+        return RunStream(run, all_steps=all_steps, raises=raises, events=events)
+
+    def _bound(self, run: Run, context: RunContext[Any]) -> Agent[Out]:
+        """Return this agent as a tool of the run sees it: its state, response and ids are the run's."""
+        view = self.copy()
+        view.__dict__.update(_run=run, _context=context, _original=self._self())
+        return view
+
+    def _storage(self) -> Storage:
+        return self.storage or _views.own_storage(_views.record_of(self._self()))
+
+    def _current_session(self) -> str:
+        session_id = self.session_id
+        if session_id is None:
+            raise _views.no_run_yet("session")
+        return session_id
+
+
+_LIMITS = RunLimits()
+
+
+def _session_state(agent: Agent[Any]) -> dict[str, Any]:
+    """The newest run's session state, see `run_response`; the initial one before the first run. In a tool: the live one."""
+    context: RunContext[Any] | None = agent.__dict__.get("_context")
+    if context is not None:
+        return context.session_state
+    response = agent._newest("session_state")
+    if response is not None and response.session_state is not None:
+        return response.session_state
+    return agent.given("session_state") or {}
+
+
+def _session_id(agent: Agent[Any]) -> str | None:
+    """The newest run's session, see `run_response`; the one the agent was given before the first run."""
+    response = agent._newest("session_id")
+    return response.session_id if response is not None else agent.given("session_id")
+
+
+def _user_id(agent: Agent[Any]) -> str | None:
+    """The newest run's user, see `run_response`; the one the agent was given before the first run."""
+    response = agent._newest("user_id")
+    return response.user_id if response is not None else agent.given("user_id")
+
+
+def _set_session_state(agent: Agent[Any], value: dict[str, Any]) -> None:
+    context: RunContext[Any] | None = agent.__dict__.get("_context")
+    if context is None:
+        agent.__dict__["session_state"] = value
+    elif value is not context.session_state:
+        context.session_state.clear()
+        context.session_state.update(value)
+
+
+def _set_option(name: str) -> Callable[[Agent[Any], Any], None]:
+    return lambda agent, value: agent.__dict__.__setitem__(name, value)
+
+
+# As options these are what a run starts from; read from outside they are what the newest run made of them.
+setattr(Agent, "session_state", property(_session_state, _set_session_state))  # noqa: B010  pyright would take it for the option
+setattr(Agent, "session_id", property(_session_id, _set_option("session_id")))  # noqa: B010
+setattr(Agent, "user_id", property(_user_id, _set_option("user_id")))  # noqa: B010

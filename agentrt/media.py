@@ -1,0 +1,47 @@
+"""Images, audio, video and files, as input of a run or as part of its answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(slots=True, kw_only=True)
+class Media:
+    """Something that is not text: exactly one of `url`, `path` and `data`; `mime_type` is guessed when not given."""
+
+    url: str | None = None
+    path: Path | str | None = None
+    data: bytes | None = None
+    mime_type: str | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("url", "path", "data") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"{type(self).__name__} takes exactly one of url, path and data; got {', '.join(given) or 'none'}"
+            )
+
+
+@dataclass(slots=True, kw_only=True)
+class Image(Media):
+    """An image; `detail` is the provider's hint for its resolution (`"low"`, `"high"`, `"auto"`)."""
+
+    detail: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Audio(Media):
+    """A sound."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Video(Media):
+    """A video."""
+
+
+@dataclass(slots=True, kw_only=True)
+class File(Media):
+    """A document; `name` is what the model is told it is called."""
+
+    name: str | None = None

@@ -1,0 +1,49 @@
+"""Media as providers take them inline: a MIME type and base64."""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+from pathlib import Path
+
+from agentrt.media import Media
+
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"%PDF-", "application/pdf"),
+    (b"ID3", "audio/mpeg"),
+    (b"\xff\xfb", "audio/mpeg"),
+)
+
+
+def media_bytes(media: Media) -> bytes:
+    """The bytes of a medium that has no URL. Reads its file, so call it where reading may take a moment."""
+    if media.data is not None:
+        return media.data
+    assert media.path is not None
+    return Path(media.path).read_bytes()
+
+
+def mime_type(media: Media, content: bytes, default: str) -> str:
+    """The type that was given, else the one of the file's name, else the one that its first bytes tell."""
+    if media.mime_type is not None:
+        return media.mime_type
+    if media.path is not None and (guess := mimetypes.guess_type(str(media.path))[0]):
+        return guess
+    if content[:4] == b"RIFF":
+        return "image/webp" if content[8:12] == b"WEBP" else "audio/wav"
+    return next((kind for signature, kind in _SIGNATURES if content.startswith(signature)), default)
+
+
+def base64_text(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def data_url(media: Media, default: str) -> str:
+    """The medium's URL, or its content as a `data:` URL."""
+    if media.url is not None:
+        return media.url
+    content = media_bytes(media)
+    return f"data:{mime_type(media, content, default)};base64,{base64_text(content)}"

@@ -1,0 +1,80 @@
+"""`RunDefinition`: the options that the engine reads. Agents and teams are definitions with ways to call them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Generic, TypeAlias
+
+from agentrt._options import Definition
+from agentrt.models.base import Model, ToolChoice
+from agentrt.run.limits import RunLimits
+from agentrt.run.response import Out
+from agentrt.storage.base import Storage
+
+Instructions: TypeAlias = "str | Sequence[str] | Callable[..., str | Sequence[str] | Awaitable[str | Sequence[str]]]"
+"""A text, several texts, or a function of them; a function may take `ctx`, `agent` or `session_state`."""
+Tools: TypeAlias = "Sequence[Any] | Callable[..., Sequence[Any] | Awaitable[Sequence[Any]]]"
+"""Callables, `Function`s and `Toolkit`s, or a function that returns them for a run (may take `ctx` or `agent`)."""
+
+
+class RunDefinition(Definition, Generic[Out]):
+    """What a run is made from. Nothing that changes during a run lives here."""
+
+    # who
+    name: str | None = None
+    """What it is called: in events' `path`, in a team, in the terminal."""
+    agent_id: str | None = None
+    """How a `Runtime` knows it; the name when not given."""
+    model: Model | str | None = None
+    """A model, or `"provider:id"`; `AGENTRT_MODEL` when not given."""
+
+    # what it is told
+    description: str | None = None
+    """Opens the system message."""
+    role: str | None = None
+    """What it does for its team."""
+    instructions: Instructions | None = None
+    expected_output: str | None = None
+    additional_context: str | None = None
+    """Closes the system message."""
+    success_criteria: str | None = None
+    system_message: str | Callable[..., str | Awaitable[str]] | None = None
+    """Replaces the whole system message."""
+    markdown: bool = False
+    """Ask for Markdown, and show the answer as such in a terminal."""
+    add_datetime_to_instructions: bool = False
+    add_name_to_instructions: bool = False
+    add_state_in_messages: bool = False
+    """Fill `{key}` in what the agent's author wrote from the session state, then from the dependencies."""
+
+    # what it can do
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    """For the run's first model call; a forced choice is not repeated."""
+    tool_call_limit: int | None = None
+    """A shorthand for `limits=RunLimits(tool_calls=…)`."""
+    tool_hooks: Sequence[Callable[..., Any]] | None = None
+    """Middleware around every tool call: `(function_name, function_call, arguments)`."""
+    limits: RunLimits | None = None
+    dependencies: Mapping[str, Any] | Any = None
+    """What tools and instruction functions find in `ctx.dependencies`."""
+    response_model: type[Out] | None = None
+    """The type of the answer; a text when not given."""
+    use_json_mode: bool = False
+    """Ask for JSON by the provider's JSON mode and the prompt instead of by its schema support."""
+
+    # sessions
+    storage: Storage | None = None
+    """Where sessions and runs are kept; in memory, for the life of this object, when not given."""
+    session_id: str | None = None
+    user_id: str | None = None
+    session_state: dict[str, Any] | None = None
+    """What a session's state starts from; each session gets a copy."""
+    add_history_to_messages: bool = False
+    num_history_runs: int = 3
+    """How many earlier runs of the session are sent with `add_history_to_messages`."""
+
+    # what is shown
+    show_tool_calls: bool = True
+    debug_mode: bool = False
+    """Log each step of a run at DEBUG."""

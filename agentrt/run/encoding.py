@@ -1,0 +1,85 @@
+"""Events as JSON, and back: what streams to browsers and other clients."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from datetime import datetime
+from enum import Enum
+from functools import lru_cache
+from typing import Any, get_args
+
+from agentrt.run import events as _events
+from agentrt.run.events import BaseEvent, RunEvent, UnknownEvent
+
+
+def event_to_json(event: BaseEvent) -> str:
+    """Return the event as a JSON object. Fields without a value are left out; a typed answer is its plain data."""
+    if isinstance(event, UnknownEvent):
+        return json.dumps(event.data, ensure_ascii=False)
+    fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
+    return json.dumps({k: v for k, v in fields.items() if v is not None}, default=_plain, ensure_ascii=False)
+
+
+def event_from_json(text: str | bytes) -> RunEvent:
+    """Return the event that `event_to_json` wrote; one of a newer version as an `UnknownEvent`.
+
+    What was a typed answer comes back as plain data. Raises `ValueError` when the text is no event.
+    """
+    data = json.loads(text)
+    if not isinstance(data, dict) or "event" not in data:
+        raise ValueError("An event is a JSON object with the member 'event'")
+    cls = _classes().get(typing.cast("str", data["event"]))
+    if cls is None:
+        names = {f.name for f in dataclasses.fields(BaseEvent)}
+        known = {k: v for k, v in data.items() if k in names and k not in ("created_at", "path")}  # pyright: ignore[reportUnknownVariableType]
+        return UnknownEvent(**known, path=tuple(data.get("path", ())), data=data)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+    return _adapter(cls).validate_python(data)
+
+
+def event_json_schema() -> dict[str, Any]:
+    """Return the JSON schema of all events, one definition an event, told apart by `event`."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(typing.Union[tuple(_classes().values())]).json_schema(mode="serialization")  # noqa: UP007
+
+
+@lru_cache(maxsize=1)
+def _classes() -> dict[str, type[BaseEvent]]:
+    return {
+        cls.__dataclass_fields__["event"].default: cls
+        for cls in get_args(_events.RunEvent)
+        if cls is not UnknownEvent
+    }
+
+
+@lru_cache(maxsize=64)
+def _adapter(cls: type[BaseEvent]) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for, in its plainest form."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            f.name: getattr(value, f.name) for f in dataclasses.fields(value) if getattr(value, f.name) is not None
+        }
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (set, frozenset, types.GeneratorType)):
+        return list(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, bytes):
+        import base64
+
+        return base64.b64encode(value).decode()
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    return str(value)

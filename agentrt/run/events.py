@@ -1,0 +1,272 @@
+"""The events of a run: typed notices of what happened.
+
+*Facts* are numbered by `seq` within the root run and never dropped. *Deltas* (`RunContent`, `ReasoningContent`,
+`ToolCallArguments`, `OutputPartial`) carry the `seq` of the last fact and the `offset` of their first character in the
+model call; behind a slow reader adjacent ones are joined. A reader's place is `event.cursor`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from agentrt.models.message import FinishReason, Usage, utc_now
+from agentrt.run.response import RunResponse, ToolExecution
+
+
+@dataclass(slots=True, kw_only=True)
+class BaseEvent:
+    """What every event says: whose run it is of, where it stands, and its `content` where it has one.
+
+    `path` holds the names of agent, team and member from the root run down to this one.
+    """
+
+    is_delta: ClassVar[bool] = False
+    event: str = ""
+    run_id: str = ""
+    parent_run_id: str | None = None
+    path: tuple[str, ...] = ()
+    agent_id: str | None = None
+    session_id: str | None = None
+    seq: int = 0
+    content: Any = None
+    created_at: datetime = field(default_factory=utc_now)
+
+    @property
+    def cursor(self) -> str:
+        """The place of a reader that has read this event: `"seq:offset"`."""
+        return f"{self.seq}:0"
+
+    def to_json(self) -> str:
+        """The event as a JSON object; `agentrt.run.encoding.event_from_json` reads it back."""
+        from agentrt.run.encoding import event_to_json
+
+        return event_to_json(self)
+
+    def to_sse(self) -> str:
+        """The event as one server-sent event: its name, its cursor as id, its JSON as data."""
+        return f"event: {self.event}\nid: {self.cursor}\ndata: {self.to_json()}\n\n"
+
+
+@dataclass(slots=True, kw_only=True)
+class DeltaEvent(BaseEvent):
+    """A piece of text. `content` is the piece; `offset` is where it begins in its model call, in characters."""
+
+    is_delta: ClassVar[bool] = True
+    content: str = ""
+    offset: int = 0
+
+    @property
+    def cursor(self) -> str:
+        return f"{self.seq}:{self.offset + len(self.content)}"
+
+    def joins(self, later: DeltaEvent) -> bool:
+        """May `later`, which follows directly, be joined to this one?"""
+        return type(later) is type(self) and later.run_id == self.run_id
+
+
+# --- run -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class RunStarted(BaseEvent):
+    """The run exists. `model` is what it will call, as `provider:id`."""
+
+    event: Literal["RunStarted"] = "RunStarted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    model: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class RunPaused(BaseEvent):
+    """The run waits for people or systems outside; `response.tools` says for what."""
+
+    event: Literal["RunPaused"] = "RunPaused"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    response: RunResponse[Any] = field(default_factory=RunResponse[Any])
+
+
+@dataclass(slots=True, kw_only=True)
+class RunContinued(BaseEvent):
+    """A paused or interrupted run goes on."""
+
+    event: Literal["RunContinued"] = "RunContinued"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+
+
+@dataclass(slots=True, kw_only=True)
+class RunCompleted(BaseEvent):
+    """The run is over and stored; `content` is the answer, `response` the whole."""
+
+    event: Literal["RunCompleted"] = "RunCompleted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    response: RunResponse[Any] = field(default_factory=RunResponse[Any])
+
+
+@dataclass(slots=True, kw_only=True)
+class RunCancelled(BaseEvent):
+    """The run was cancelled and is stored as far as it came; `content` is the reason."""
+
+    event: Literal["RunCancelled"] = "RunCancelled"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    response: RunResponse[Any] = field(default_factory=RunResponse[Any])
+
+
+@dataclass(slots=True, kw_only=True)
+class RunError(BaseEvent):
+    """The run failed and is stored as far as it came; `content` is the message, `error_type` the class's name."""
+
+    event: Literal["RunError"] = "RunError"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    error_type: str = ""
+    response: RunResponse[Any] = field(default_factory=RunResponse[Any])
+
+
+# --- content (deltas) ------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class RunContent(DeltaEvent):
+    """A piece of the answer."""
+
+    event: Literal["RunContent"] = "RunContent"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+
+
+@dataclass(slots=True, kw_only=True)
+class ReasoningContent(DeltaEvent):
+    """A piece of the model's reasoning."""
+
+    event: Literal["ReasoningContent"] = "ReasoningContent"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+
+
+@dataclass(slots=True, kw_only=True)
+class ToolCallArguments(DeltaEvent):
+    """A piece of a tool call's arguments, as the model writes them."""
+
+    event: Literal["ToolCallArguments"] = "ToolCallArguments"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    tool_call_id: str = ""
+    tool_name: str = ""
+
+    def joins(self, later: DeltaEvent) -> bool:
+        return isinstance(later, ToolCallArguments) and (later.run_id, later.tool_call_id) == (
+            self.run_id,
+            self.tool_call_id,
+        )
+
+
+# --- model -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class ModelCallStarted(BaseEvent):
+    """A model is asked. `index` counts the run's model calls from 1."""
+
+    event: Literal["ModelCallStarted"] = "ModelCallStarted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    index: int = 0
+    model: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class ModelCallCompleted(BaseEvent):
+    """The model's answer is there, or `error` says why not. Times are seconds."""
+
+    event: Literal["ModelCallCompleted"] = "ModelCallCompleted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    index: int = 0
+    model: str = ""
+    usage: Usage = field(default_factory=Usage)
+    finish_reason: FinishReason | None = None
+    time_to_first_token_s: float | None = None
+    elapsed_s: float = 0.0
+    error: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class ModelCallReset(BaseEvent):
+    """The model call is made anew: drop what its cut attempt streamed."""
+
+    event: Literal["ModelCallReset"] = "ModelCallReset"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    index: int = 0
+
+
+# --- tools -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class ToolCallStarted(BaseEvent):
+    """A tool is called; `content` is its name."""
+
+    event: Literal["ToolCallStarted"] = "ToolCallStarted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    tool: ToolExecution
+
+
+@dataclass(slots=True, kw_only=True)
+class ToolCallProgress(BaseEvent):
+    """A generator tool yielded `content` on its way."""
+
+    event: Literal["ToolCallProgress"] = "ToolCallProgress"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    tool_call_id: str = ""
+    tool_name: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class ToolCallCompleted(BaseEvent):
+    """A tool has answered; `content` is the text that the model is told."""
+
+    event: Literal["ToolCallCompleted"] = "ToolCallCompleted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    tool: ToolExecution
+
+
+@dataclass(slots=True, kw_only=True)
+class ToolCallError(BaseEvent):
+    """A call failed, was refused or cut short; `content` is the text that the model is told."""
+
+    event: Literal["ToolCallError"] = "ToolCallError"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    tool: ToolExecution
+
+
+# --- state, user's own, unknown --------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class StateConflict(BaseEvent):
+    """Two runs changed the same place of a session's state; the later writer's value stands. `content` is the path."""
+
+    event: Literal["StateConflict"] = "StateConflict"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    mine: Any = None
+    theirs: Any = None
+
+
+@dataclass(slots=True, kw_only=True)
+class CustomEvent(BaseEvent):
+    """A user's own event: make one, or a subclass, and hand it to `ctx.emit` or yield it from a tool."""
+
+    event: Literal["CustomEvent"] = "CustomEvent"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    name: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class UnknownEvent(BaseEvent):
+    """An event of a newer version; `data` is its JSON object."""
+
+    data: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+RunEvent: TypeAlias = (
+    RunStarted
+    | RunPaused
+    | RunContinued
+    | RunCompleted
+    | RunCancelled
+    | RunError
+    | RunContent
+    | ReasoningContent
+    | ToolCallArguments
+    | ModelCallStarted
+    | ModelCallCompleted
+    | ModelCallReset
+    | ToolCallStarted
+    | ToolCallProgress
+    | ToolCallCompleted
+    | ToolCallError
+    | StateConflict
+    | CustomEvent
+    | UnknownEvent
+)
+
+INTERMEDIATE = frozenset({"ModelCallStarted", "ModelCallCompleted", "ToolCallArguments", "StateConflict"})
+"""Events that a stream yields only with `stream_intermediate_steps=True`."""

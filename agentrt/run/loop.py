@@ -1,0 +1,217 @@
+"""The loop: this is where a run happens.
+
+A plain call, a stream, the sync facade and a continued run all drive `drive`. It is a coroutine that puts events into
+`run.emit`; whatever must last is stored before it is announced, and nothing happens after the final event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from itertools import takewhile
+from typing import Any
+
+from agentrt.errors import AgentRTError, LimitReached
+from agentrt.run.events import (
+    BaseEvent,
+    RunCancelled,
+    RunCompleted,
+    RunContinued,
+    RunError,
+    RunPaused,
+    RunStarted,
+    StateConflict,
+)
+from agentrt.run.model_call import call_model
+from agentrt.run.prepare import prepare
+from agentrt.run.resume import resume
+from agentrt.run.response import RunResponse, RunStatus, StopReason
+from agentrt.run.run import Run, current_run, log
+from agentrt.run.tool_calls import open_calls, run_calls, waits
+from agentrt.storage.base import Conflict
+
+LAST_TURN_S = 60.0
+"""How long the last turn may take that a run gets when its time is up."""
+
+
+async def drive(run: Run) -> RunResponse[Any]:
+    """Run to the end or to a pause, and return the response. Raises what the run raises, after storing it."""
+    current_run.set(run)  # the driver's task has a context of its own
+    run.loop, run.thread_id = asyncio.get_running_loop(), threading.get_ident()
+    if run.on_start is not None:
+        run.on_start()
+    try:
+        await _enter(run)
+        await _turns(run)
+        return await _leave(run)
+    except asyncio.CancelledError:
+        if run.stored:
+            await _cancelled(run)
+            if run.cancel_reason is not None:
+                return run.response
+        raise
+    except Exception as error:
+        await _failed(run, error)
+        raise
+    finally:
+        _ended(run, None)
+
+
+async def _enter(run: Run) -> None:
+    if run.continues:
+        await resume(run)
+        run.fact(RunContinued())
+        return
+    depth = run.limits.depth
+    if depth is not None and run.depth >= depth:
+        raise LimitReached("levels of nested runs", depth, "limits=RunLimits(depth=…)")
+    await prepare(run)
+    run.fact(RunStarted(model=f"{run.model.provider}:{run.model.id}"))
+
+
+async def _turns(run: Run) -> None:
+    """While limits allow: one model call; no tool calls: leave; calls that need somebody: pause; else run the calls."""
+    limits = run.limits
+    loop = asyncio.get_running_loop()
+    deadline = None if limits.seconds is None else loop.time() + limits.seconds
+    if open_calls(run) and not await _calls(run, deadline):
+        return
+    while True:
+        last_turn = _last_turn(run)
+        try:
+            async with asyncio.timeout_at(_model_deadline(deadline, loop.time(), last_turn)) as clock:
+                answer = await call_model(run, last_turn=last_turn)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            run.stop_reason = "time_limit"
+            raise _limit_reached(run) from None
+        run.response.finish_reason = answer.finish_reason
+        if not answer.message.tool_calls:
+            run.stop_reason = run.stop_reason or _END.get(answer.finish_reason, "end")
+            return
+        if last_turn:
+            await run_calls(run)  # answers them, runs none
+            raise _limit_reached(run)
+        if not await _calls(run, deadline) or _stopped_by_tool(run):
+            return
+
+
+_END: dict[str, StopReason] = {"length": "output_limit", "refusal": "refusal"}
+
+
+def _last_turn(run: Run) -> bool:
+    """Must the next model call be the last? Then no tools may be called in it."""
+    calls = run.limits.model_calls
+    if run.stop_reason is None and calls is not None and run.tools and run.model_calls + 1 >= calls:
+        run.stop_reason = "model_call_limit"
+    return run.stop_reason is not None
+
+
+def _model_deadline(deadline: float | None, now: float, last_turn: bool) -> float | None:
+    if deadline is None:
+        return None
+    return max(deadline, now + LAST_TURN_S) if last_turn else deadline
+
+
+async def _calls(run: Run, deadline: float | None) -> bool:
+    """Run the open calls within the run's time. What time cuts short is answered so, and the model gets a last turn."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await run_calls(run)
+    except TimeoutError:
+        if deadline is None or asyncio.get_running_loop().time() < deadline:
+            raise
+        run.stop_reason = "time_limit"
+        return True
+
+
+def _limit_reached(run: Run) -> LimitReached:
+    limits = run.limits
+    if run.stop_reason == "model_call_limit":
+        return LimitReached("model calls", limits.model_calls or 0, "limits=RunLimits(model_calls=…)")
+    if run.stop_reason == "time_limit":
+        return LimitReached("seconds", limits.seconds or 0, "limits=RunLimits(seconds=…)")
+    return LimitReached("tool calls", limits.tool_calls or 0, "tool_call_limit=… or limits=RunLimits(tool_calls=…)")
+
+
+def _stopped_by_tool(run: Run) -> bool:
+    """A tool marked `stop_after_tool_call` ends the run; its result is the answer."""
+    answered = {message.tool_call_id for message in takewhile(lambda m: m.role == "tool", reversed(run.messages))}
+    for execution in reversed(run.executions):
+        if execution.stop_after_tool_call and execution.tool_call_id in answered and not execution.tool_call_error:
+            run.stop_reason = "tool"
+            run.response.content = execution.result
+            return True
+    return False
+
+
+# --- endings: stored first, then announced ---------------------------------------------------------------------------
+
+
+async def _leave(run: Run) -> RunResponse[Any]:
+    response = run.touch()
+    if any(waits(execution) for execution in run.executions):
+        await _store(run, RunStatus.PAUSED)
+        _announce(run, RunPaused(response=response))
+        return response
+    if run.stop_reason != "tool":
+        text = run.messages[-1].content or ""
+        response.content = run.output.parse(text) if run.output is not None else text
+    response.reasoning_content = "".join(m.reasoning_content or "" for m in run.messages) or None
+    await _store(run, RunStatus.COMPLETED)
+    _announce(run, RunCompleted(content=response.content, response=response))
+    return response
+
+
+async def _cancelled(run: Run) -> None:
+    """A cancelled run is stored as far as it came, before the cancellation goes on."""
+    run.cancel_flag.set()
+    run.stop_reason = "cancelled"
+    response = run.touch()
+    response.content = _so_far(run)
+    await _store(run, RunStatus.CANCELLED)
+    _announce(run, RunCancelled(content=run.cancel_reason, response=response))
+
+
+async def _failed(run: Run, error: Exception) -> None:
+    run.cancel_flag.set()
+    run.stop_reason = "error"
+    response = run.touch()
+    response.status = RunStatus.FAILED
+    response.error = f"{type(error).__name__}: {error}".rstrip(": ")
+    response.content = _so_far(run)
+    if run.stored:
+        try:
+            await _store(run, RunStatus.FAILED)
+        except AgentRTError as storage_error:
+            error.add_note(f"The failed run could not be stored either: {storage_error}")
+            log.error("run %s failed and could not be stored: %s", run.run_id, storage_error)
+    with contextlib.suppress(AttributeError):  # an exception class with slots can't carry it
+        error.run_response = response  # pyright: ignore[reportAttributeAccessIssue]
+    _announce(run, RunError(content=response.error, error_type=type(error).__name__, response=response))
+
+
+def _so_far(run: Run) -> str | None:
+    """The text that a run cut short has given."""
+    last = next((m for m in reversed(run.messages) if m.role == "assistant"), None)
+    return last.content if last is not None else None
+
+
+def _announce(run: Run, event: BaseEvent) -> None:
+    """The last event of a run; whoever asks for the newest run finds this one from here on."""
+    _ended(run, run.response)
+    run.fact(event)
+
+
+def _ended(run: Run, response: RunResponse[Any] | None) -> None:
+    if run.on_end is not None:
+        run.on_end(response)
+        run.on_end = None
+
+
+async def _store(run: Run, status: RunStatus) -> None:
+    conflicts: tuple[Conflict, ...] = await run.save(status)
+    for conflict in conflicts:
+        run.fact(StateConflict(content=conflict.path, mine=conflict.mine, theirs=conflict.theirs))

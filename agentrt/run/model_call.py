@@ -1,0 +1,265 @@
+"""One model call: the request, its attempts, its deltas made into events and one assistant message."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentrt.errors import ContentFiltered, ModelError, ModelStreamInterrupted, OutputTruncated, ToolUseFailed
+from agentrt.models import _guard
+from agentrt.models.base import (
+    FinishDelta,
+    Model,
+    ModelAnswer,
+    ModelRequest,
+    PartDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+    UsageDelta,
+)
+from agentrt.models.message import Message, ToolCall, Usage
+from agentrt.run.events import (
+    ModelCallCompleted,
+    ModelCallStarted,
+    ReasoningContent,
+    RunContent,
+    ToolCallArguments,
+)
+from agentrt.run.prepare import request_messages
+from agentrt.run.run import Run, log, new_id
+from agentrt.tools.arguments import normalize_arguments
+
+TOOL_USE_ATTEMPTS = 2
+"""How often a model is asked again after its provider could not read the tool call that it wrote."""
+
+
+async def call_model(run: Run, *, last_turn: bool) -> ModelAnswer:
+    """Ask the model once, with retries, and return its answer. `last_turn` forbids tool calls.
+
+    Raises `ModelError`; what had been streamed by then stays on the run as an incomplete message.
+    """
+    run.model_calls += 1
+    run.offset = 0
+    name = f"{run.model.provider}:{run.model.id}"
+    request = _request(run, last_turn)
+    run.fact(ModelCallStarted(index=run.model_calls, model=name))
+    draft = _Draft(run)
+    try:
+        answer = await _attempts(run.model, request, draft)
+    except BaseException as error:
+        # the partial answer stays on the run, marked; a cancelled call passes here too
+        if partial := draft.partial():
+            run.messages.append(partial)
+        run.usage.add(draft.usage)
+        run.fact(
+            ModelCallCompleted(
+                index=run.model_calls,
+                model=name,
+                usage=draft.usage,
+                elapsed_s=time.perf_counter() - draft.started,
+                error=f"{type(error).__name__}: {error}".rstrip(": "),
+            )
+        )
+        raise
+    run.usage.add(answer.usage)
+    run.messages.append(answer.message)
+    await run.journal("model", lambda: {"message": answer.message, "usage": answer.usage})
+    run.fact(
+        ModelCallCompleted(
+            index=run.model_calls,
+            model=name,
+            usage=answer.usage,
+            finish_reason=answer.finish_reason,
+            time_to_first_token_s=answer.time_to_first_token_s,
+            elapsed_s=answer.elapsed_s,
+        )
+    )
+    return answer
+
+
+def _request(run: Run, last_turn: bool) -> ModelRequest:
+    tools = [tool.spec() for tool in run.tools.values()]
+    choice = run.definition.tool_choice if run.model_calls == 1 else None
+    if last_turn:
+        choice = "none"
+    return ModelRequest(
+        messages=request_messages(run),
+        tools=tools,
+        tool_choice=choice if tools else None,
+        output=run.output.spec if run.output is not None else None,
+        stream=run.stream,
+    )
+
+
+async def _attempts(model: Model, request: ModelRequest, draft: _Draft) -> ModelAnswer:
+    """Try until there is an answer. Repeats only while nothing has been delivered: a text is never streamed twice."""
+    retries = tool_use_failures = 0
+    while True:
+        _guard.check(model)
+        try:
+            return await draft.fill(model, request)
+        except ToolUseFailed as error:
+            tool_use_failures += 1
+            if draft.delivered or tool_use_failures > TOOL_USE_ATTEMPTS:
+                raise
+            request.messages = [*request.messages, _explain(error)]
+        except ModelError as error:
+            if draft.delivered or not error.retryable or retries >= model.max_retries:
+                raise
+            wait_s = error.retry_after_s
+            if wait_s is None:
+                wait_s = model.retry_delay_s * 2**retries * random.uniform(0.75, 1.25)  # noqa: S311  jitter, no secret
+            elif wait_s > model.max_retry_after_s:
+                error.message += (
+                    f"; the server asks to wait {wait_s:g} s, longer than max_retry_after_s={model.max_retry_after_s:g}"
+                )
+                raise
+            retries += 1
+            log.info("%s:%s failed (%s); trying again in %.2g s", model.provider, model.id, error, wait_s)
+            await asyncio.sleep(wait_s)
+
+
+def _explain(error: ToolUseFailed) -> Message:
+    said = f"\nYou wrote: {error.failed_generation}" if error.failed_generation else ""
+    return Message(
+        role="user",
+        content=f"Your tool call could not be read: {error.message}{said}\n"
+        "Call the tool again with its name and arguments as one valid JSON object, or answer without it.",
+    )
+
+
+@dataclass(slots=True)
+class _CallDraft:
+    id: str
+    name: str
+    arguments: list[str] = field(default_factory=list[str])
+
+
+class _Draft:
+    """The answer as it comes in."""
+
+    __slots__ = ("calls", "delivered", "finish", "first_at", "parts", "reasoning", "refused", "run", "started", "text",
+                 "usage")  # fmt: skip
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.text: list[str] = []
+        self.reasoning: list[str] = []
+        self.calls: list[_CallDraft] = []
+        self.parts: list[dict[str, Any]] = []
+        self.usage = Usage()
+        self.finish: FinishDelta | None = None
+        self.refused = False
+        self.delivered = False
+        self.started = time.perf_counter()
+        self.first_at: float | None = None
+
+    async def fill(self, model: Model, request: ModelRequest) -> ModelAnswer:
+        """Make one attempt. Each delta that a reader could have seen sets `delivered`."""
+        run, streaming = self.run, self.run.stream
+        self.parts.clear()
+        async with aclosing(model.stream(request)) as deltas:
+            async for delta in deltas:
+                if isinstance(delta, (TextDelta, RefusalDelta)):
+                    self._arrived()
+                    self.refused = self.refused or isinstance(delta, RefusalDelta)
+                    self.text.append(delta.text)
+                    if streaming:
+                        run.delta(RunContent(content=delta.text))
+                elif isinstance(delta, ReasoningDelta):
+                    self._arrived()
+                    self.reasoning.append(delta.text)
+                    if streaming:
+                        run.delta(ReasoningContent(content=delta.text))
+                elif isinstance(delta, ToolCallDelta):
+                    self._arrived()
+                    self._call(delta)
+                elif isinstance(delta, PartDelta):
+                    self.parts.append(delta.part)
+                elif isinstance(delta, UsageDelta):
+                    self.usage = delta.usage
+                else:
+                    self.finish = delta
+        return self._answer(model)
+
+    def _arrived(self) -> None:
+        if not self.delivered:
+            self.delivered = True
+            self.first_at = time.perf_counter()
+
+    def _call(self, delta: ToolCallDelta) -> None:
+        if delta.index == len(self.calls):
+            self.calls.append(_CallDraft(delta.id or f"call_{new_id()}", delta.name))
+        call = self.calls[delta.index]
+        if delta.arguments:
+            call.arguments.append(delta.arguments)
+            if self.run.stream:
+                event = ToolCallArguments(content=delta.arguments, tool_call_id=call.id, tool_name=call.name)
+                self.run.delta(event)
+
+    def partial(self) -> Message | None:
+        """What there is of an answer that was cut off: its text; calls that were still being written are not kept."""
+        if not self.text and not self.reasoning:
+            return None
+        return Message(
+            role="assistant",
+            content="".join(self.text) or None,
+            reasoning_content="".join(self.reasoning) or None,
+            incomplete=True,
+        )
+
+    def _answer(self, model: Model) -> ModelAnswer:
+        """Return the finished answer, or raise what its end means."""
+        facts: dict[str, Any] = {"provider": model.provider, "model_id": model.id}
+        finish = self.finish
+        if finish is None:
+            raise ModelStreamInterrupted("The answer ended before the model said that it was complete", **facts)
+        if finish.reason == "content_filter":
+            raise ContentFiltered("The provider's content filter withheld the answer", **facts)
+        if finish.reason == "length" and self.calls:
+            names = ", ".join(call.name for call in self.calls)
+            raise OutputTruncated(
+                f"The output-token limit was reached while the call of {names} was being written, so it was not made; "
+                "raise max_tokens",
+                code=finish.raw,
+                **facts,
+            )
+        self.usage.model_calls = 1
+        message = Message(
+            role="assistant",
+            content="".join(self.text) if self.text or not self.calls else None,
+            reasoning_content="".join(self.reasoning) or None,
+            tool_calls=[_tool_call(call) for call in self.calls] or None,
+            provider=model.provider if self.parts else None,
+            parts=self.parts or None,
+            refusal=self.refused,
+        )
+        now = time.perf_counter()
+        return ModelAnswer(
+            message=message,
+            finish_reason="refusal" if self.refused else finish.reason,
+            usage=self.usage,
+            raw_finish_reason=finish.raw,
+            model_id=finish.model_id,
+            request_id=finish.request_id,
+            time_to_first_token_s=self.first_at - self.started if self.first_at is not None else None,
+            elapsed_s=now - self.started,
+        )
+
+
+def _tool_call(draft: _CallDraft) -> ToolCall:
+    """The call as it is kept: arguments are always the text of a JSON object, what the model wrote is set aside."""
+    raw = "".join(draft.arguments)
+    arguments = normalize_arguments(raw)
+    return ToolCall(
+        id=draft.id,
+        name=draft.name,
+        arguments=arguments.text,
+        raw_arguments=raw if arguments.problem is not None else None,
+    )

@@ -1,0 +1,96 @@
+"""Before the loop: state, history, tools and the prompt, read once and kept for the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentrt.models.base import Model
+from agentrt.models.message import Message
+from agentrt.run.context import RunContext
+from agentrt.run.history import flatten, valid_messages
+from agentrt.run.output import Output
+from agentrt.run.prompt import call_with_context, system_message
+from agentrt.run.run import Run, log
+from agentrt.storage.base import Opening, StoredRun
+from agentrt.storage.merge import copy_state
+from agentrt.tools import resolve_tools
+
+
+async def prepare(run: Run) -> None:
+    """Store the run, then fill in all that its first model call needs. Raises what a definition's own code raises."""
+    definition = run.definition
+    new_context(run)
+    opening = await run.storage.begin(
+        StoredRun(
+            run_id=run.run_id,
+            session_id=run.session_id,
+            user_id=run.user_id,
+            agent_id=run.response.agent_id,
+            parent_run_id=run.context.parent_run_id,
+            input={"messages": run.input},
+        ),
+        history_runs=definition.num_history_runs if definition.add_history_to_messages else 0,
+    )
+    run.stored = True
+    run.messages = list(run.input)
+    _enter_state(run, opening)
+    run.history = flatten(opening.history)
+    await fit_out(run)
+    run.system = await system_message(run)
+    if run.system is not None:
+        await run.journal("prompt", lambda: {"system": run.system})
+    log.debug("run %s: %d messages of history, tools %s", run.run_id, len(run.history), ", ".join(run.tools) or "none")
+
+
+def new_context(run: Run) -> None:
+    run.context = RunContext(
+        run_id=run.run_id,
+        session_id=run.session_id,
+        user_id=run.user_id,
+        parent_run_id=run.parent.run_id if run.parent else None,
+        path=run.path,
+        dependencies=run.definition.dependencies,
+        usage=run.response.usage,
+        cancel_flag=run.cancel_flag,
+        emit_event=run.custom,
+        state_lock=run.state_lock,
+    )
+    if run.view is not None:
+        run.context.agent = run.view(run.context)
+
+
+async def fit_out(run: Run) -> None:
+    """Give a run its model, its tools and its answer's type, from the definition as it is now."""
+    definition = run.definition
+    model: Model | str | None = definition.model
+    if not isinstance(model, Model):
+        # the registry imports adapters lazily; the engine itself knows none
+        from agentrt.models._registry import default_model, resolve_model
+
+        model = resolve_model(model) if model is not None else default_model()
+    run.model = model
+    run.response.model = model.id
+    run.response.model_provider = model.provider
+    tools: Any = definition.tools
+    if tools is not None and not isinstance(tools, (list, tuple)):
+        tools = await call_with_context(tools, run.context)
+    run.tools = await resolve_tools(tools, run.context) if tools else {}
+    if definition.response_model is not None:
+        run.output = Output.of(definition.response_model, model.capable(), bool(run.tools), definition.use_json_mode)
+
+
+def _enter_state(run: Run, opening: Opening) -> None:
+    """A value given to the run wins over the stored one, which wins over the agent's initial one, key by key.
+
+    `base` stays what was stored, so that what the run was given counts as the run's own change.
+    """
+    stored = opening.state or {}
+    initial = run.definition.given("session_state") or {}
+    run.base_state = copy_state(stored)
+    run.context.session_state.update(copy_state({**initial, **stored, **(run.given_state or {})}))
+
+
+def request_messages(run: Run) -> list[Message]:
+    """All that is sent: the system message, the history, and the run's own messages."""
+    own = valid_messages(run.messages)
+    return [run.system, *run.history, *own] if run.system is not None else [*run.history, *own]

@@ -1,0 +1,134 @@
+"""The system message: what the author of an agent tells its model."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from agentrt.models.message import Message, utc_now
+from agentrt.run.context import RunContext
+from agentrt.run.run import Run
+
+_NAME = re.compile(r"\{\{([A-Za-z_][A-Za-z0-9_]*)\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+async def system_message(run: Run) -> Message | None:
+    """Render the system message, or None when there is nothing to say. Sections have tags when there are several."""
+    definition = run.definition
+    fill = _filler(run) if definition.add_state_in_messages else _as_is
+    if definition.system_message is not None:
+        text = await call_with_context(definition.system_message, run.context)
+        return Message(role="system", content=fill(text))
+
+    sections: list[tuple[str | None, str]] = []
+    if definition.description:
+        sections.append((None, fill(definition.description)))
+    if definition.role:
+        sections.append(("your_role", definition.role))
+    if instructions := await _instructions(run):
+        sections.append(("instructions", fill(instructions)))
+    for function_text in dict.fromkeys(tool.instructions for tool in run.tools.values() if tool.add_instructions):
+        if function_text:
+            sections.append(("tool_instructions", function_text))
+    if additional := _additional(run):
+        sections.append(("additional_information", additional))
+    if definition.expected_output:
+        sections.append(("expected_output", fill(definition.expected_output)))
+    if definition.success_criteria:
+        sections.append(("success_criteria", definition.success_criteria))
+    if run.output is not None and (text := run.output.prompt):
+        sections.append(("output_format", text))
+    if definition.additional_context:
+        sections.append((None, fill(definition.additional_context)))
+    if not sections:
+        return None
+    if len(sections) == 1:
+        return Message(role="system", content=sections[0][1])
+    return Message(
+        role="system",
+        content="\n\n".join(f"<{tag}>\n{text}\n</{tag}>" if tag else text for tag, text in sections),
+    )
+
+
+async def _instructions(run: Run) -> str:
+    given = await call_with_context(run.definition.instructions, run.context)
+    if given is None:
+        return ""
+    if isinstance(given, str):
+        return given
+    lines: Sequence[str] = list(given)
+    return lines[0] if len(lines) == 1 else "\n".join(f"- {line}" for line in lines)
+
+
+def _additional(run: Run) -> str:
+    definition = run.definition
+    lines: list[str] = []
+    if definition.add_name_to_instructions and definition.name:
+        lines.append(f"Your name is: {definition.name}.")
+    if definition.markdown and run.output is None:
+        lines.append("Use markdown to format your answers.")
+    if definition.add_datetime_to_instructions:
+        lines.append(f"The current time is {utc_now().isoformat(timespec='seconds')}.")
+    return "\n".join(f"- {line}" for line in lines) if len(lines) > 1 else "".join(lines)
+
+
+async def call_with_context(value: Any, context: RunContext[Any]) -> Any:
+    """Return `value`; a function is called with the parameters it names of `ctx`, `agent`, `session_state` …, and awaited.
+
+    A function's one parameter of another name gets the agent, as in `def instructions(agent): …`.
+    """
+    if not callable(value):
+        return value
+    known: dict[str, Any] = {
+        "ctx": context,
+        "run_context": context,
+        "agent": context.agent,
+        "session_state": context.session_state,
+        "dependencies": context.dependencies,
+    }
+    wanted = _parameters(value)
+    arguments = {name: known[name] for name in wanted if name in known}
+    unknown = [name for name in wanted if name not in known]
+    if len(unknown) == 1 and not arguments:
+        result = value(context if "RunContext" in str(wanted[unknown[0]].annotation) else context.agent)
+    elif unknown:
+        name = getattr(value, "__name__", repr(value))
+        raise TypeError(f"{name}() takes {', '.join(unknown)}; it may take {', '.join(known)}")
+    else:
+        result = value(**arguments)
+    return await result if inspect.isawaitable(result) else result
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+
+
+def _as_is(text: str) -> str:
+    return text
+
+
+def _filler(run: Run) -> Callable[[str], str]:
+    """Return what fills `{key}`: once, from the state and then the dependencies, by plain name and never deeper.
+
+    The values inserted are not looked into, an unknown name or any other brace stays as it is, `{{key}}` is `{key}`.
+    """
+    dependencies: Any = run.context.dependencies
+    values: dict[str, Any] = {}
+    if isinstance(dependencies, Mapping):
+        values.update(dependencies)
+    values.update(run.state)
+
+    def replace(match: re.Match[str]) -> str:
+        literal, name = match.groups()
+        if literal is not None:
+            return "{" + literal + "}"
+        return str(values[name]) if name in values else match.group()
+
+    return lambda text: _NAME.sub(replace, text)

@@ -1,0 +1,133 @@
+"""What a run gives back: `RunResponse`, and the tool calls it holds."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, Literal
+
+from typing_extensions import TypeVar
+
+from agentrt.models.message import FinishReason, Message, Usage, utc_now
+
+Out = TypeVar("Out", default=str)
+
+StopReason = Literal[
+    "end", "output_limit", "refusal", "model_call_limit", "tool_call_limit", "time_limit", "tool", "cancelled", "error"
+]
+
+
+class RunStatus(str, enum.Enum):
+    """Where a run is: pending → running → (paused ⇄ running) → completed | cancelled | failed."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    COMPLETED = "COMPLETED"
+    CANCELLED = "CANCELLED"
+    FAILED = "FAILED"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in (RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.FAILED)
+
+
+@dataclass(slots=True, kw_only=True)
+class UserInputField:
+    """One value that a tool call needs from a user. `value` is None until somebody fills it."""
+
+    name: str
+    field_type: type[Any]
+    description: str | None = None
+    value: Any = None
+
+
+@dataclass(slots=True, kw_only=True)
+class ToolExecution:
+    """One tool call of a run: what was asked, what is needed from people, and what came of it.
+
+    `result` is the text that the model is told. `tool_call_error` says that it reports a failure; `error` then names
+    the exception, as `ValueError: no such city`.
+    """
+
+    tool_call_id: str
+    tool_name: str
+    tool_args: dict[str, Any] = field(default_factory=dict[str, Any])
+    result: Any = None
+    tool_call_error: bool = False
+    error: str | None = None
+    elapsed_s: float | None = None
+    requires_confirmation: bool = False
+    confirmed: bool | None = None
+    confirmation_note: str | None = None
+    requires_user_input: bool = False
+    user_input_schema: list[UserInputField] | None = None
+    external_execution_required: bool = False
+    stop_after_tool_call: bool = False
+    created_at: datetime = field(default_factory=utc_now)
+
+    @property
+    def is_done(self) -> bool:
+        return self.result is not None or self.tool_call_error
+
+
+@dataclass(slots=True, kw_only=True)
+class RunResponse(Generic[Out]):
+    """A run as far as it has come.
+
+    `content` is the answer: a text, or an instance of `response_model`; None before there is one. `messages` are the
+    run's own (not the session's history). `stop_reason` says what ended the run: `"end"` is the model's own end.
+    """
+
+    run_id: str | None = None
+    content: Out | None = None
+    status: RunStatus = RunStatus.COMPLETED
+    session_id: str | None = None
+    user_id: str | None = None
+    agent_id: str | None = None
+    agent_name: str | None = None
+    parent_run_id: str | None = None
+    model: str | None = None
+    model_provider: str | None = None
+    reasoning_content: str | None = None
+    messages: list[Message] = field(default_factory=list[Message])
+    tools: list[ToolExecution] = field(default_factory=list[ToolExecution])
+    usage: Usage = field(default_factory=Usage)
+    stop_reason: StopReason | None = None
+    finish_reason: FinishReason | None = None
+    error: str | None = None
+    elapsed_s: float | None = None
+    session_state: dict[str, Any] | None = None
+    created_at: datetime = field(default_factory=utc_now)
+
+    @property
+    def is_paused(self) -> bool:
+        return self.status is RunStatus.PAUSED
+
+    @property
+    def is_refusal(self) -> bool:
+        """The model refused; `content` is what it said."""
+        return self.finish_reason == "refusal"
+
+    @property
+    def tools_requiring_confirmation(self) -> list[ToolExecution]:
+        return [tool for tool in self.tools if tool.requires_confirmation and not tool.is_done]
+
+    @property
+    def tools_requiring_user_input(self) -> list[ToolExecution]:
+        return [tool for tool in self.tools if tool.requires_user_input and not tool.is_done]
+
+    @property
+    def tools_awaiting_external_execution(self) -> list[ToolExecution]:
+        return [tool for tool in self.tools if tool.external_execution_required and not tool.is_done]
+
+    def text(self) -> str:
+        """The content as text: a typed answer as JSON, nothing as ""."""
+        if self.content is None:
+            return ""
+        if isinstance(self.content, str):
+            return self.content
+        from agentrt.tools.results import to_text
+
+        return to_text(self.content)

@@ -1,0 +1,236 @@
+"""`Run`: all that one run knows while it is being driven. It is made anew for each run and seen by the engine alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from agentrt.models.base import Model
+from agentrt.models.message import Message, Usage, utc_now
+from agentrt.run.context import RunContext
+from agentrt.run.definition import RunDefinition
+from agentrt.run.events import BaseEvent, DeltaEvent
+from agentrt.run.limits import RunLimits
+from agentrt.run.response import RunResponse, RunStatus, StopReason, ToolExecution
+from agentrt.storage.base import Conflict, RunChange, StateChange, Step, Storage
+from agentrt.storage.merge import copy_state
+from agentrt.tools.function import Function
+
+log = logging.getLogger("agentrt")
+current_run: ContextVar[Run | None] = ContextVar("agentrt_current_run", default=None)
+"""The run that the running code works for: runs started there are its children."""
+
+E = TypeVar("E", bound=BaseEvent)
+D = TypeVar("D", bound=DeltaEvent)
+
+
+def new_id() -> str:
+    return uuid.uuid4().hex
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Run:
+    """One execution. `emit` is where its events go; None when nobody reads them."""
+
+    definition: RunDefinition[Any]
+    storage: Storage
+    limits: RunLimits
+    run_id: str
+    session_id: str
+    user_id: str | None
+    parent: Run | None = None
+    path: tuple[str, ...] = ()
+    input: list[Message] = field(default_factory=list[Message])
+    given_state: dict[str, Any] | None = None
+    view: Callable[[RunContext[Any]], Any] | None = None
+    """Makes the `agent` that a tool is given: the definition bound to this run."""
+    on_start: Callable[[], None] | None = None
+    on_end: Callable[[RunResponse[Any] | None], None] | None = None
+    """Told once, before the final event; without a response when the run never came to be stored."""
+    emit: Callable[[BaseEvent], None] | None = None
+    stream: bool = False
+    continues: bool = False
+    """Does it go on with a stored run?"""
+    decided: list[ToolExecution] = field(default_factory=list[ToolExecution])
+    stored: bool = False
+    """Does storage know this run?"""
+
+    # filled by prepare()
+    model: Model = None  # pyright: ignore[reportAssignmentType]  set before the loop is entered
+    tools: dict[str, Function] = field(default_factory=dict[str, Function])
+    context: RunContext[Any] = None  # pyright: ignore[reportAssignmentType]  set before the loop is entered
+    system: Message | None = None
+    history: list[Message] = field(default_factory=list[Message])
+    base_state: dict[str, Any] = field(default_factory=dict[str, Any])
+    output: Any = None
+    """An `output.Output` when the answer is typed."""
+
+    # what happens in the loop
+    messages: list[Message] = field(default_factory=list[Message])
+    executions: list[ToolExecution] = field(default_factory=list[ToolExecution])
+    response: RunResponse[Any] = field(default_factory=RunResponse[Any])
+    model_calls: int = 0
+    tool_calls: int = 0
+    steps: int = 0
+    seq: int = 0
+    offset: int = 0
+    stop_reason: StopReason | None = None
+    cancel_reason: str | None = None
+    cancel_flag: threading.Event = field(default_factory=threading.Event)
+    state_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    started: float = field(default_factory=time.perf_counter)
+    loop: asyncio.AbstractEventLoop | None = None
+    thread_id: int = 0
+
+    @property
+    def root(self) -> Run:
+        run = self
+        while run.parent is not None and run.parent.emit is not None and run.emit is run.parent.emit:
+            run = run.parent
+        return run
+
+    @property
+    def depth(self) -> int:
+        return 0 if self.parent is None else self.parent.depth + 1
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The live session state."""
+        return self.context.session_state
+
+    @property
+    def usage(self) -> Usage:
+        return self.response.usage
+
+    # --- events --------------------------------------------------------------------------------------------------
+
+    def fact(self, event: E) -> E:
+        """Number an event, say whose it is, and put it into the stream."""
+        root = self.root
+        root.seq += 1
+        event.seq = root.seq
+        self._sign(event)
+        if self.emit is not None:
+            self.emit(event)
+        return event
+
+    def custom(self, event: BaseEvent) -> None:
+        """Put a tool's own event into the stream, from whatever thread it comes."""
+        if self.loop is None or threading.get_ident() == self.thread_id:
+            self.fact(event)
+        else:
+            self.loop.call_soon_threadsafe(self.fact, event)
+
+    def delta(self, event: D) -> D:
+        """Place a piece of text after the last fact, and put it into the stream."""
+        event.seq = self.root.seq
+        event.offset = self.offset
+        self.offset += len(event.content)
+        self._sign(event)
+        if self.emit is not None:
+            self.emit(event)
+        return event
+
+    def _sign(self, event: BaseEvent) -> None:
+        event.run_id = self.run_id
+        event.path = self.path
+        event.agent_id = self.response.agent_id
+        event.session_id = self.session_id
+        if self.parent is not None:
+            event.parent_run_id = self.parent.run_id
+
+    # --- storage -------------------------------------------------------------------------------------------------
+
+    async def journal(self, kind: str, data: Callable[[], dict[str, Any]]) -> None:
+        """Commit one step before it is used or announced. Costs nothing where storage does not outlive the process."""
+        if not self.storage.durable:
+            return
+        self.steps += 1
+        step = Step(number=self.steps, kind=kind, data=data())
+        await self.storage.commit(RunChange(run_id=self.run_id, session_id=self.session_id, steps=[step]))
+
+    async def save(self, status: RunStatus) -> tuple[Conflict, ...]:
+        """Commit all that the run has come to, with its session's state; return where that clashed with other runs."""
+        self.response.status = status
+        self.response.elapsed_s = time.perf_counter() - self.started
+        self.response.session_state = self.state
+        committed = await self.storage.commit(
+            RunChange(
+                run_id=self.run_id,
+                session_id=self.session_id,
+                status=status,
+                messages=self.messages,
+                response=self.record(),
+                state=StateChange(base=self.base_state, mine=self.state),
+                last_seq=self.seq,
+            )
+        )
+        if committed.state is not None:
+            self.state.clear()
+            self.state.update(committed.state)
+            self.base_state = copy_state(committed.state)
+        return tuple(committed.conflicts)
+
+    def record(self) -> dict[str, Any]:
+        """The response as it is stored: without the messages and the state, which have their own places."""
+        response = self.response
+        record = {
+            name: getattr(response, name)
+            for name in response.__dataclass_fields__
+            if name not in ("messages", "session_state") and getattr(response, name) is not None
+        }
+        if response.status is RunStatus.PAUSED:
+            # what the run goes on from, and its last readers don't need
+            record["resume"] = {"system": self.system, "model_calls": self.model_calls, "tool_calls": self.tool_calls}
+        return record
+
+    # --- the answer ----------------------------------------------------------------------------------------------
+
+    def touch(self) -> RunResponse[Any]:
+        """Bring the response up to what the run has come to."""
+        response = self.response
+        response.messages = self.messages
+        response.tools = self.executions
+        response.stop_reason = self.stop_reason
+        return response
+
+    def tool_context(self, execution: ToolExecution) -> RunContext[Any]:
+        """A context for one call, sharing the run's state, usage and flags."""
+        base = self.context
+        context = RunContext[Any](
+            run_id=base.run_id,
+            session_id=base.session_id,
+            user_id=base.user_id,
+            parent_run_id=base.parent_run_id,
+            path=base.path,
+            session_state=base.session_state,
+            dependencies=base.dependencies,
+            usage=base.usage,
+            tool_call_id=execution.tool_call_id,
+            tool_name=execution.tool_name,
+            cancel_flag=base.cancel_flag,
+            emit_event=base.emit_event,
+            state_lock=base.state_lock,
+        )
+        if self.view is not None:
+            context.agent = self.view(context)
+        return context
+
+
+def new_response(run_id: str, session_id: str, user_id: str | None, definition: RunDefinition[Any]) -> RunResponse[Any]:
+    return RunResponse(
+        run_id=run_id,
+        session_id=session_id,
+        user_id=user_id,
+        agent_id=definition.agent_id or definition.name,
+        agent_name=definition.name,
+        status=RunStatus.RUNNING,
+        created_at=utc_now(),
+    )

@@ -1,0 +1,169 @@
+"""The read side of a run: a driver task owns the run, a reader holds only a buffer.
+
+No scope, lock or span is open on the reader's side, so any task may read, leave or close it, and dropping it is enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any, Generic, Self
+
+from agentrt.run.events import INTERMEDIATE, BaseEvent, DeltaEvent, RunContent, RunEvent
+from agentrt.run.loop import drive
+from agentrt.run.response import Out, RunResponse
+from agentrt.run.run import Run
+
+JOIN_BEYOND = 4096
+"""A reader that is this many events behind gets further deltas joined. Facts are never joined."""
+JOINED_CHARS = 16_384
+
+
+class Channel:
+    """What the driver fills and the reader drains."""
+
+    __slots__ = ("all_steps", "events", "wake")
+
+    def __init__(self, all_steps: bool) -> None:
+        self.events: deque[BaseEvent] = deque()
+        self.wake = asyncio.Event()
+        self.all_steps = all_steps
+
+    def emit(self, event: BaseEvent) -> None:
+        """Take an event; no await, so that a delta costs no task switch."""
+        if not self.all_steps and event.event in INTERMEDIATE:
+            return
+        events = self.events
+        if len(events) > JOIN_BEYOND and isinstance(event, DeltaEvent):
+            last = events[-1]
+            if isinstance(last, DeltaEvent) and last.joins(event) and len(last.content) < JOINED_CHARS:
+                events[-1] = replace(last, content=last.content + event.content)
+                return
+        events.append(event)
+        self.wake.set()
+
+
+class RunStream(Generic[Out]):
+    """A run being driven, and its events: `async with agent.stream(…) as run: async for event in run: …`.
+
+    Iterating ends after the run's last event, also when the run failed (with `raises`, the error is raised then).
+    Leaving the `async with`, `aclose`, cancelling the reader's task and dropping the last reference all cancel the
+    run, close its connections and leave no task behind.
+    """
+
+    def __init__(self, run: Run, *, all_steps: bool = False, raises: bool = False, events: bool = True) -> None:
+        self._run = run
+        self._raises = raises
+        self._channel = Channel(all_steps)
+        self._driver: asyncio.Task[RunResponse[Out]] | None = None
+        run.stream = events
+        run.emit = self._channel.emit if events else None
+
+    @property
+    def run_id(self) -> str:
+        return self._run.run_id
+
+    @property
+    def session_id(self) -> str:
+        return self._run.session_id
+
+    def start(self) -> asyncio.Task[RunResponse[Out]]:
+        """Let the run begin, if it has not. Iterating, `result` and `async with` do so by themselves."""
+        driver = self._driver
+        if driver is None:
+            channel = self._channel
+            driver = self._driver = asyncio.create_task(drive(self._run), name=f"agentrt run {self._run.run_id}")
+            # the result is fetched so that a dropped stream's failure is not reported as never retrieved
+            driver.add_done_callback(lambda task: (task.cancelled() or task.exception(), channel.wake.set()))
+        return driver
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """`await agent.arun(…, stream=True)` gives the stream itself."""
+        yield from ()
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> RunEvent:
+        channel = self._channel
+        driver = self._driver or self.start()
+        while not channel.events:
+            if driver.done():
+                if self._raises and (error := _error_of(driver)):
+                    self._raises = False  # once
+                    raise error
+                raise StopAsyncIteration
+            channel.wake.clear()
+            await channel.wake.wait()
+        return channel.events.popleft()  # pyright: ignore[reportReturnType]  the driver emits RunEvents
+
+    async def next_batch(self) -> list[RunEvent]:
+        """Return all events that are there, at least one; an empty list is the end."""
+        try:
+            first = await self.__anext__()
+        except StopAsyncIteration:
+            return []
+        events = self._channel.events
+        batch: list[RunEvent] = [first, *events]  # pyright: ignore[reportAssignmentType]  the driver emits RunEvents
+        events.clear()
+        return batch
+
+    async def result(self) -> RunResponse[Out]:
+        """Wait for the end (or a pause) and return the response. Raises what the run raised."""
+        return await asyncio.shield(self.start())
+
+    async def text(self) -> str:
+        """Wait for the end and return the answer of this run alone, as text. Raises what the run raised."""
+        return (await self.result()).text()
+
+    async def text_deltas(self) -> Any:
+        """Yield the answer's pieces of this run, none of a member's or sub-agent's."""
+        async for event in self:
+            if isinstance(event, RunContent) and event.run_id == self.run_id:
+                yield event.content
+
+    async def run_to_end(self) -> RunResponse[Out]:
+        """Return the response; when the waiting task is cancelled, the run is, too."""
+        try:
+            return await asyncio.shield(self.start())
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+
+    def cancel(self, reason: str = "cancelled") -> None:
+        """Cancel the run: it ends with a cancelled response, which `result` returns."""
+        self._run.cancel_reason = reason
+        self._signal()
+
+    async def aclose(self) -> None:
+        """End the run and wait until it is stored and its connections are closed. From any task, any number of times."""
+        self._signal()
+        if self._driver is not None:
+            await asyncio.wait([self._driver])
+
+    def _signal(self) -> None:
+        self._run.cancel_flag.set()
+        if self._driver is not None and not self._driver.done():
+            self._driver.cancel()
+
+    def __del__(self) -> None:
+        driver = self._driver
+        if driver is not None and not driver.done():
+            loop = driver.get_loop()
+            if not loop.is_closed():
+                self._run.cancel_flag.set()
+                loop.call_soon_threadsafe(driver.cancel)
+
+
+def _error_of(driver: asyncio.Task[Any]) -> BaseException | None:
+    return asyncio.CancelledError() if driver.cancelled() else driver.exception()

@@ -1,0 +1,207 @@
+"""One turn's tool calls: run together, or one after another where they share state; answered in call order."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from agentrt.models.message import Message, ToolCall
+from agentrt.run.events import BaseEvent, ToolCallCompleted, ToolCallError, ToolCallProgress, ToolCallStarted
+from agentrt.run.response import ToolExecution
+from agentrt.run.run import Run, log
+from agentrt.storage.merge import copy_state
+from agentrt.tools.arguments import normalize_arguments
+from agentrt.tools.execute import ToolResult, call_function
+from agentrt.tools.function import Function
+from agentrt.tools.results import to_text
+
+INTERRUPTED = "No result: the call was interrupted, and what it did is not known."
+
+
+async def run_calls(run: Run) -> bool:
+    """Run the open calls of the last assistant message and append their results.
+
+    Returns whether all are answered: calls that wait for people or systems outside are not, and nothing is appended
+    until they are. When this task is cancelled, each open call gets a result that says so, and the cancellation goes on.
+    """
+    calls = open_calls(run)
+    executions = {execution.tool_call_id: execution for execution in run.executions}
+    todo: list[tuple[ToolExecution, Function]] = []
+    turn: list[ToolExecution] = []
+    for call in calls:
+        execution = executions.get(call.id)
+        if execution is None or execution.is_done and not _of_this_turn(run, execution):
+            execution = _execution(run, call)
+            run.executions.append(execution)
+        turn.append(execution)
+        function = run.tools.get(call.name)
+        if not execution.is_done and not waits(execution) and function is not None:
+            todo.append((execution, function))
+    try:
+        if todo:
+            await run.journal("intent", lambda: {"calls": [execution.tool_call_id for execution, _ in todo]})
+            await _run_together(run, todo)
+    except BaseException:
+        for execution in turn:
+            if not execution.is_done:
+                _fail(run, execution, INTERRUPTED, "interrupted")
+        _append_results(run, turn)
+        raise
+    if any(waits(execution) for execution in turn):
+        return False
+    _append_results(run, turn)
+    return True
+
+
+def open_calls(run: Run) -> list[ToolCall]:
+    """The calls of the run's last assistant message that no message answers yet."""
+    answered: set[str | None] = set()
+    for message in reversed(run.messages):
+        if message.role == "tool":
+            answered.add(message.tool_call_id)
+        elif message.role == "assistant" and not message.incomplete:
+            return [call for call in message.tool_calls or () if call.id not in answered]
+        elif message.role == "user":
+            break
+    return []
+
+
+def waits(execution: ToolExecution) -> bool:
+    """Does this call still wait for somebody?"""
+    if execution.is_done:
+        return False
+    return (
+        (execution.requires_confirmation and execution.confirmed is None)
+        or (execution.requires_user_input and any(f.value is None for f in execution.user_input_schema or ()))
+        or execution.external_execution_required
+    )
+
+
+def _of_this_turn(run: Run, execution: ToolExecution) -> bool:
+    """Is this a result that was brought for a call still unanswered (and not one of an earlier turn's same id)?"""
+    return not any(m.role == "tool" and m.tool_call_id == execution.tool_call_id for m in run.messages)
+
+
+def _execution(run: Run, call: ToolCall) -> ToolExecution:
+    """Take a call in. What can't be run has its answer at once, for the model to read."""
+    arguments = normalize_arguments(call.raw_arguments if call.raw_arguments is not None else call.arguments)
+    execution = ToolExecution(tool_call_id=call.id, tool_name=call.name, tool_args=arguments.values)
+    function = run.tools.get(call.name)
+    limit = run.limits.tool_calls
+    if run.stop_reason is not None:
+        _refuse(run, execution, "Not called: the run has reached its limit. Answer with what you have.", "limit")
+    elif function is None:
+        known = ", ".join(run.tools) or "none"
+        _refuse(run, execution, f"There is no tool {call.name!r}; the tools are: {known}", "unknown tool")
+    elif arguments.problem is not None:
+        _refuse(run, execution, f"Tool {call.name!r} was not called: {arguments.problem}", "invalid arguments")
+    elif limit is not None and run.tool_calls >= limit:
+        run.stop_reason = "tool_call_limit"
+        text = f"Not called: the limit of {limit} tool calls is reached. Answer with what you have."
+        _refuse(run, execution, text, "limit")
+    else:
+        run.tool_calls += 1
+        execution.requires_confirmation = function.requires_confirmation
+        execution.external_execution_required = function.external_execution
+        execution.stop_after_tool_call = function.stop_after_tool_call
+        if function.requires_user_input:
+            execution.requires_user_input = True
+            execution.user_input_schema = function.user_input_schema(arguments.values)
+    return execution
+
+
+async def _run_together(run: Run, todo: list[tuple[ToolExecution, Function]]) -> None:
+    """Run what shares state in call order, all else at once, up to `parallel_tools`."""
+    room = asyncio.Semaphore(run.limits.parallel_tools)
+
+    async def alone(execution: ToolExecution, function: Function) -> None:
+        async with room:
+            await _run_one(run, execution, function)
+
+    async def in_order(stateful: list[tuple[ToolExecution, Function]]) -> None:
+        for execution, function in stateful:
+            await alone(execution, function)
+
+    stateful = [item for item in todo if item[1].stateful]
+    try:
+        async with asyncio.TaskGroup() as group:
+            if stateful:
+                group.create_task(in_order(stateful))
+            for item in todo:
+                if not item[1].stateful:
+                    group.create_task(alone(*item))
+    except BaseExceptionGroup as failures:
+        # a tool's failure is a result; what comes out here is the runtime's own, as a failed commit
+        raise failures.exceptions[0] from None
+
+
+async def _run_one(run: Run, execution: ToolExecution, function: Function) -> None:
+    if execution.confirmed is False:
+        note = f" The user says: {execution.confirmation_note}" if execution.confirmation_note else ""
+        _refuse(run, execution, f"Not called: the user rejected this call.{note}", "rejected")
+        return
+    before = copy_state(run.state) if function.stateful else None
+    run.fact(ToolCallStarted(content=execution.tool_name, tool=replace(execution)))
+    context = run.tool_context(execution)
+
+    def progress(value: Any) -> None:
+        event = value if isinstance(value, BaseEvent) else None
+        run.custom(event or ToolCallProgress(content=value, tool_call_id=execution.tool_call_id, tool_name=execution.tool_name))
+
+    try:
+        result = await call_function(
+            function, execution.tool_args, context, progress=progress, hooks=run.definition.tool_hooks or ()
+        )
+    except asyncio.CancelledError:
+        # the abandoned call keeps its own copy of the state; the run goes on from the state before it
+        if before is not None:
+            run.context.session_state = before
+        _fail(run, execution, INTERRUPTED, "interrupted")
+        raise
+    if result.abandoned and before is not None:
+        run.context.session_state = before
+    await _take(run, execution, function, result, changed=before is not None)
+
+
+async def _take(
+    run: Run, execution: ToolExecution, function: Function, result: ToolResult, *, changed: bool
+) -> None:
+    """Keep a result: on the execution, in the journal, in the stream, in this order."""
+    execution.elapsed_s = result.elapsed_s
+    execution.result = result.content
+    execution.error = result.error
+    execution.tool_call_error = result.error is not None
+    if result.exception is not None:
+        log.debug("tool %s failed", function.name, exc_info=result.exception)
+    await run.journal("tool", lambda: {"execution": execution, "state": run.state if changed else None})
+    event = ToolCallError if execution.tool_call_error else ToolCallCompleted
+    run.fact(event(content=execution.result, tool=execution))
+
+
+def _refuse(run: Run, execution: ToolExecution, text: str, error: str) -> None:
+    """Answer a call that is not run."""
+    run.fact(ToolCallStarted(content=execution.tool_name, tool=replace(execution)))
+    _fail(run, execution, text, error)
+
+
+def _fail(run: Run, execution: ToolExecution, text: str, error: str) -> None:
+    """Answer a call that was not run to its end."""
+    execution.result = text
+    execution.error = error
+    execution.tool_call_error = True
+    run.fact(ToolCallError(content=text, tool=execution))
+
+
+def _append_results(run: Run, turn: list[ToolExecution]) -> None:
+    """Answer each call of the turn, in call order."""
+    for execution in turn:
+        run.messages.append(
+            Message(
+                role="tool",
+                content=execution.result if isinstance(execution.result, str) else to_text(execution.result),
+                tool_call_id=execution.tool_call_id,
+                tool_name=execution.tool_name,
+                tool_call_error=execution.tool_call_error,
+            )
+        )
