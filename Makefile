@@ -19,7 +19,7 @@ unexport AGENTRT_MODEL MODEL
 model := $(if $(filter command,$(firstword $(origin MODEL))),$(MODEL))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-all lint type examples bench format clean
+.PHONY: help install run test test-all lint type examples bench format
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,9 +56,6 @@ bench: $(dev) ## measure, beside the bare SDK
 format: $(dev) ## repair what `lint` can repair by itself
 	$(py) -m ruff check --fix
 	$(py) -m ruff format
-
-clean: ## remove what was installed and cached
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
 
 # A Python that is too old (or too little) leaves nothing behind.
 $(py):

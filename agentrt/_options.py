@@ -51,5 +51,6 @@ class Definition:
         return {name: value for name, value in self.__dict__.items() if name in self._option_names}
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in self.options().items() if "key" not in name)
+        secret = ("_key", "_token")
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.options().items() if not name.endswith(secret))
         return f"{type(self).__name__}({shown})"

@@ -119,9 +119,11 @@ class _Portal:
         try:
             self._loop.call_soon_threadsafe(one.start)
             return _wait(one.future)
-        except BaseException:
+        except BaseException as error:
             if not one.future.done():
                 self._cancel(one)
+            elif self._ending and isinstance(error, asyncio.CancelledError):
+                raise SystemExit from None  # ends a thread without a word, which is what the process's end is to it
             raise
         finally:
             self._last_call = time.monotonic()
@@ -196,7 +198,7 @@ class _Portal:
 
 
 def _is_waited_for(thread: threading.Thread) -> bool:
-    return thread.is_alive() and not thread.daemon
+    return thread.is_alive() and not thread.daemon and thread is not threading.current_thread()
 
 
 def _wait(future: Future[T]) -> T:

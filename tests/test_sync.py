@@ -5,54 +5,22 @@ import gc
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agentrt._sync import call, iterate
 from agentrt.errors import SyncInAsyncError
 from agentrt.testing import Signal
+from tests.sync_streams import Stream, double
 
 number: ContextVar[int] = ContextVar("number", default=0)
 
 
-async def double(value: int) -> int:
-    await asyncio.sleep(0)
-    return value * 2
-
-
 async def fail() -> None:
     raise ValueError("no such city")
-
-
-class Stream:
-    """Counts to `end` in batches, or stays open when `end` is None; knows whether it was closed."""
-
-    def __init__(self, end: int | None = 5) -> None:
-        self.batches = [[0, 1], [2], [3, 4]] if end else [[0, 1]]
-        self.end = end
-        self.waiting = Signal()
-        self.closed = Signal()
-
-    async def open(self) -> Stream:
-        return self
-
-    async def next_batch(self) -> list[int]:
-        if self.batches:
-            return self.batches.pop(0)
-        if self.end is None:
-            self.waiting.set()
-            await asyncio.Event().wait()
-        return []
-
-    async def aclose(self) -> None:
-        await asyncio.sleep(0)
-        self.closed.set()
 
 
 # --- call ------------------------------------------------------------------------------------------------------------
@@ -152,7 +120,7 @@ def test_an_error_keeps_nothing_of_its_call_alive():
     assert Big.alive == 0
 
 
-async def test_cancelling_the_task_that_is_blocked_in_a_call_cancels_the_call():
+def test_cancelling_the_task_that_is_blocked_in_a_call_cancels_the_call():
     cleaned, started = Signal(), Signal()
 
     async def endless() -> None:
@@ -162,19 +130,14 @@ async def test_cancelling_the_task_that_is_blocked_in_a_call_cancels_the_call():
         finally:
             cleaned.set()
 
-    task = asyncio.current_task()
-    assert task is not None
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        threading.Thread(target=lambda: (started.wait_in_thread(), task.cancel())).start()
+        call(endless)
 
-    def interrupt() -> None:
-        started.wait_in_thread()
-        task.cancel()
-
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(interrupt)
-        with pytest.raises(asyncio.CancelledError):
-            call(endless)
-        done.result()
-    task.uncancel()
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
     assert cleaned.is_set()
 
 
@@ -248,7 +211,7 @@ def test_a_stream_that_is_collected_on_the_portals_own_thread_is_closed():
 HEADER = """
 import asyncio, os, signal, sys, threading, time
 from agentrt._sync import call, iterate
-from tests.test_sync import Stream, double
+from tests.sync_streams import Stream, double
 
 async def endless():
     print("started", flush=True)
@@ -262,7 +225,7 @@ async def endless():
 
 def script(body: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", HEADER + body],
+        [sys.executable, "-W", "error", "-c", HEADER + body],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -415,7 +378,7 @@ threading.Thread(target=call, args=(endless,), daemon=True).start()
 time.sleep(0.2)
 """
     )
-    assert sorted(out.split("\n")) == sorted("started started cleaned cleaned".split() + ["generator closed", ""])
+    assert sorted(out.split()) == sorted(["started", "started", "cleaned", "cleaned", "generator", "closed"])
 
 
 def test_a_thread_that_outlives_the_main_thread_may_finish_and_call_again():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping
-from contextlib import aclosing
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Protocol, cast
 
@@ -74,7 +73,7 @@ class SDKModel(Model):
         if (client := self.client) is not None:
             if not iscoroutinefunction(getattr(client, "post", None)):
                 name = type(client).__name__
-                raise ConfigurationError(f"client= takes an async SDK client (such as Async{name}), not a {name}")
+                raise ConfigurationError(f"client= takes an async SDK client (such as Async{name}), not {name}")
             return client
         variables = tuple(os.environ.get(name) for name in self.environment)
         clients = await _clients.loop_clients()
@@ -192,24 +191,38 @@ async def read_events(
     it before the end of the body closes the connection. See `drain`.
     """
     parser = parser or SSEParser()
-    coded = "content-encoding" in response.headers
+    pieces = response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
     try:
-        async with aclosing(response.aiter_bytes() if coded else response.aiter_raw()) as pieces:
-            try:
-                async for piece in pieces:
-                    if events := parser.feed(piece):
-                        yield events
-            except Exception as error:
-                failure = source.of_exception(error)
-                if failure is None:
-                    raise
-                if isinstance(failure, ModelTimeout):
-                    raise failure from error
-                raise source.interrupted(str(error) or type(error).__name__) from error
+        try:
+            async for piece in pieces:
+                if events := parser.feed(piece):
+                    yield events
+        except Exception as error:
+            failure = source.of_exception(error)
+            if failure is None:
+                raise
+            if isinstance(failure, ModelTimeout):
+                raise failure from error
+            raise source.interrupted(str(error) or type(error).__name__) from error
         if events := [(name, data) for name, data in parser.flush() if _is_complete(data)]:
             yield events
     finally:
         await response.aclose()
+        await _unwind(pieces, source)
+
+
+async def _unwind(pieces: AsyncGenerator[bytes, None], source: Source) -> None:
+    """End the iterator of a closed response by reading on, which fails at once.
+
+    Closed from outside it would leave one of httpx's inner generators to the garbage collector, and so to a task.
+    """
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            async for _ in pieces:
+                pass
+    except Exception as error:
+        if source.of_exception(error) is None:
+            raise
 
 
 async def drain(events: AsyncGenerator[Any, None]) -> None:

@@ -2,27 +2,45 @@
 
 Four tables in whatever a driver calls a table: sessions, runs, steps (a run's journal), events. A run is a row from
 its first moment; each step is appended; the terminal write holds the run's messages and response, so that a turn
-appends and its cost does not grow with the session. Every method is one transaction that is never half done, also
-when the awaiting task is cancelled.
+appends and its cost does not grow with the session. Every method is one transaction that is never half done: what
+was called is carried out whole and in the order of the calls, also when the awaiting task is cancelled.
+`agentrt.testing.contracts` has the tests that every storage passes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from agentrt.models.message import Message, utc_now
 from agentrt.run.response import RunStatus
+from agentrt.storage.merge import Conflict
+
+__all__ = [
+    "Committed",
+    "Conflict",
+    "Opening",
+    "RunChange",
+    "StateChange",
+    "Step",
+    "Storage",
+    "StoredRun",
+    "StoredSession",
+]
 
 
 @dataclass(slots=True, kw_only=True)
 class StoredSession:
-    """A conversation. `state` is its `session_state`; `user_id` its owner, None when nobody owns it."""
+    """A conversation. `state` is its `session_state`; `user_id` its owner, None when nobody owns it.
+
+    `agent_id` is the agent of its first run. `run_count` counts its own runs, not those of members and sub-agents.
+    """
 
     session_id: str
     user_id: str | None = None
+    agent_id: str | None = None
     name: str | None = None
     state: dict[str, Any] = field(default_factory=dict[str, Any])
     run_count: int = 0
@@ -45,7 +63,10 @@ class Step:
 
 @dataclass(slots=True, kw_only=True)
 class StoredRun:
-    """A run as stored. `input` is what it was started with, `response` the last one written (a dict of plain fields)."""
+    """A run as stored. `input` is what it was started with, `response` the last one written, as a dict of its fields.
+
+    `steps` are those of a run that can be gone on with; a completed or cancelled one has its messages only.
+    """
 
     run_id: str
     session_id: str
@@ -54,7 +75,7 @@ class StoredRun:
     parent_run_id: str | None = None
     status: RunStatus = RunStatus.RUNNING
     number: int = 0
-    """Its place in the session, from 1; given by storage."""
+    """Its place in the session, from 1; given by storage. 0 for a child run, which is not part of the session."""
     input: dict[str, Any] = field(default_factory=dict[str, Any])
     messages: list[Message] = field(default_factory=list[Message])
     response: dict[str, Any] | None = None
@@ -82,15 +103,6 @@ class StateChange:
 
     base: dict[str, Any]
     mine: dict[str, Any]
-
-
-@dataclass(slots=True, kw_only=True)
-class Conflict:
-    """One place of the state that two runs changed; the later writer's value (`mine`) stands."""
-
-    path: str
-    mine: Any
-    theirs: Any
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,22 +135,36 @@ class Storage(Protocol):
     """Keeps sessions and runs. Safe to share between agents, tasks, threads and event loops.
 
     `durable` says that what is committed outlives the process: the engine then journals each step.
-    Raises `StorageError` and its subclasses only.
+    Raises `StorageError` and its subclasses only. Messages that were handed out are not to be changed.
     """
 
     durable: bool
 
-    async def begin(self, run: StoredRun, *, history_runs: int | None = 0) -> Opening:
+    async def begin(
+        self,
+        run: StoredRun,
+        *,
+        history_runs: int | None = 0,
+        initial_state: Mapping[str, Any] | None = None,
+        given_state: Mapping[str, Any] | None = None,
+    ) -> Opening:
         """Store a new run (and its session, if it is new) and return what it starts from.
 
-        `history_runs` is how many ended runs of the session to return, newest ones, None for all. Raises
-        `SessionAccessDenied` when the session has an owner other than `run.user_id`; a session without an owner
-        becomes the user's. Raises `RunBusy` when `run_id` is stored already.
+        `history_runs` is how many ended runs of the session to return, newest ones, None for all. `given_state` goes
+        over the stored state and that over `initial_state`, key by key; what comes of it is stored at once and
+        returned, so that of two runs that begin together neither counts it as its own addition.
+
+        Raises `SessionAccessDenied` when the session has an owner other than `run.user_id`; a session without an
+        owner becomes the user's. Raises `RunBusy` when `run_id` is stored already.
         """
         ...
 
     async def commit(self, change: RunChange) -> Committed:
-        """Add to a stored run, in one transaction. Raises `CodecError` for a value that can't be stored."""
+        """Add to a stored run, in one transaction.
+
+        Raises `CodecError` for a value that can't be stored, `RunNotFound` for a run that is not stored, `RunBusy`
+        for a step or an event that somebody else has stored meanwhile, and `AlreadyContinued` as `expect` says.
+        """
         ...
 
     async def load_run(self, run_id: str) -> StoredRun | None:
@@ -151,6 +177,32 @@ class Storage(Protocol):
 
     async def load_history(self, session_id: str, *, runs: int | None = None) -> list[list[Message]]:
         """Return the messages of the session's last `runs` ended runs (None: all), oldest first, run by run."""
+        ...
+
+    async def list_sessions(
+        self, *, user_id: str | None = None, agent_id: str | None = None, limit: int = 50, offset: int = 0
+    ) -> list[StoredSession]:
+        """Return sessions without their state, the one used last first; of one user and one agent when given."""
+        ...
+
+    async def rename_session(self, session_id: str, name: str | None) -> bool:
+        """Give the session a name. Returns False when there is no such session."""
+        ...
+
+    async def replace_state(self, session_id: str, state: dict[str, Any]) -> bool:
+        """Put this state in place of the stored one. Returns False when there is no such session."""
+        ...
+
+    async def delete_session(self, session_id: str) -> bool:
+        """Delete the session and its runs, their steps and events. Returns False when there is no such session."""
+        ...
+
+    async def list_runs(self, session_id: str, *, limit: int = 50, before: int | None = None) -> list[StoredRun]:
+        """Return the session's runs without messages and steps, newest first; those before number `before` if given."""
+        ...
+
+    async def load_events(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, str]]:
+        """Return the run's stored facts with a seq greater than `after`, as (seq, JSON), in order."""
         ...
 
     async def aclose(self) -> None:

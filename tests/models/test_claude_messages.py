@@ -142,21 +142,22 @@ def test_an_empty_result_is_a_short_note(content: str | None):
     assert conversation(messages)[1][2]["content"][0]["content"] == "(no output)"
 
 
+PARTS = [
+    {"type": "thinking", "thinking": "Look it up.", "signature": "c2lnLTE="},
+    {"type": "redacted_thinking", "data": "ZW5jLTE="},
+    {"type": "thinking", "thinking": "", "signature": "c2lnLTI="},
+    {"type": "text", "text": "One moment."},
+    {"type": "tool_use", "id": "toolu_1", "name": "lookup", "input": {}},
+]
 THOUGHTS = Message(
     role="assistant",
     content="One moment.",
     reasoning_content="Look it up.",
     provider="anthropic",
     tool_calls=[call("toolu_1", "lookup", '{"q": "tide"}')],
-    parts=[
-        {"type": "thinking", "thinking": "Look it up.", "signature": "c2lnLTE="},
-        {"type": "redacted_thinking", "data": "ZW5jLTE="},
-        {"type": "thinking", "thinking": "", "signature": "c2lnLTI="},
-        {"type": "text", "text": "One moment."},
-        {"type": "tool_use", "id": "toolu_1", "name": "lookup", "input": {}},
-    ],
+    parts=PARTS,
 )
-NATIVE = [*THOUGHTS.parts[:4], {"type": "tool_use", "id": "toolu_1", "name": "lookup", "input": {"q": "tide"}}]
+NATIVE = [*PARTS[:4], {"type": "tool_use", "id": "toolu_1", "name": "lookup", "input": {"q": "tide"}}]
 
 
 @pytest.mark.parametrize("message", [THOUGHTS, stored(THOUGHTS)], ids=["fresh", "stored"])
@@ -195,7 +196,7 @@ def test_a_call_that_was_taken_out_of_the_message_is_not_sent():
 
 
 def test_an_answer_of_thinking_only_is_not_sent():
-    thought = Message(role="assistant", provider="anthropic", parts=THOUGHTS.parts[:2])
+    thought = Message(role="assistant", provider="anthropic", parts=PARTS[:2])
 
     _, turns = conversation([Message(role="user", content="go"), thought, Message(role="user", content="well?")])
 

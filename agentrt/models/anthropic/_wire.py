@@ -226,6 +226,15 @@ def tool(spec: ToolSpec, *, strict: bool) -> Block:
     return block
 
 
+def past_tools(turns: list[Block]) -> list[Block]:
+    """A declaration for each tool that was called: the API refuses calls in the history of a request without tools."""
+    names = {block["name"]: None for turn in turns for block in turn["content"] if block["type"] == "tool_use"}
+    return [
+        {"name": name, "description": "No longer available.", "input_schema": {"type": "object", "properties": {}}}
+        for name in names
+    ]
+
+
 def tool_choice(choice: ToolChoice | None, *, parallel: bool | None) -> Block | None:
     if choice is None and parallel is not False:
         return None

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import anyio
-import anyio.to_thread
 
 from agentrt.errors import ConfigurationError, ModelStreamInterrupted
 from agentrt.models._http import SDKModel, drain, is_event_stream, read_events, read_whole
@@ -99,7 +98,8 @@ class Claude(SDKModel):
             return self.capabilities
         _, row = _family(self.id)
         # while it thinks, the API lets no tool be forced
-        return replace(row, tool_choice=False) if self._thinking() else row
+        thinks = (self._thinking() or {"type": "disabled"})["type"] != "disabled"
+        return replace(row, tool_choice=False) if thinks else row
 
     # --- a call ---------------------------------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class Claude(SDKModel):
         else:
             body = self.body(request)
         try:
-            response = await self.post("/v1/messages", body, source, stream=body["stream"], headers=self._headers())
+            response = await self.post("/v1/messages", body, source, stream=body["stream"], headers=self._headers(body))
         except TypeError as error:
             if "authentication" not in str(error):
                 raise
@@ -154,21 +154,26 @@ class Claude(SDKModel):
         system, turns = _wire.conversation(request.messages)
         output_config: dict[str, Any] = {"effort": self.effort} if self.effort else {}
         if request.output is not None:
-            schema = _wire.closed_schema(request.output.schema) if request.output.mode == "schema" else None
+            native = can.output_schema and request.output.mode == "schema"
+            schema = _wire.closed_schema(request.output.schema) if native else None
             if schema is None:
                 system.append(_wire.output_instruction(request.output))
             else:
                 output_config["format"] = {"type": "json_schema", "schema": schema}
         max_tokens = self.max_tokens or _family(self.id)[0] + (thinking or {}).get("budget_tokens", 0)
-        stop = [self.stop] if isinstance(self.stop, str) else [*(self.stop or ()), *(self.stop_sequences or ())]
+        stop = [self.stop] if isinstance(self.stop, str) else list(self.stop or ())
+        stop += self.stop_sequences or ()
         tools = [_wire.tool(spec, strict=can.output_schema) for spec in request.tools]
         if tools and self.cache_tools:
             tools[-1]["cache_control"] = _wire.CACHED
+        choice = _wire.tool_choice(request.tool_choice, parallel=self.parallel_tool_calls) if tools else None
+        if not tools and (past := _wire.past_tools(turns)):
+            tools, choice = past, {"type": "none"}
         options = sampling | {
             "stop_sequences": stop or None,
             "system": self._system(system),
             "tools": tools or None,
-            "tool_choice": _wire.tool_choice(request.tool_choice, parallel=self.parallel_tool_calls) if tools else None,
+            "tool_choice": choice,
             "thinking": thinking,
             "output_config": output_config or None,
             "metadata": self.metadata,
@@ -184,14 +189,13 @@ class Claude(SDKModel):
         return text or None
 
     def _thinking(self) -> dict[str, Any] | None:
-        """The `thinking` field, None when it is off."""
         if self.thinking is None or isinstance(self.thinking, int):
             return {"type": "enabled", "budget_tokens": self.thinking} if self.thinking else None
-        return None if self.thinking.get("type") == "disabled" else dict(self.thinking)
+        return dict(self.thinking)
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self, body: Mapping[str, Any]) -> dict[str, str]:
         headers = {"anthropic-beta": ",".join(self.betas)} if self.betas else {}
-        if not (self.temperature is None and self.top_p is None and self.top_k is None):
+        if not {"temperature", "top_p", "top_k"}.isdisjoint(body.keys() | (self.extra_body or {}).keys()):
             headers["anthropic-version"] = SAMPLING_VERSION
         return headers
 

@@ -1,0 +1,1 @@
+"""Conveniences for programs that use agentrt: `log`, `pprint`."""
