@@ -3,9 +3,9 @@
     call(func, *args)       the sync twin of `await func(*args)`
     iterate(open_stream)    the sync twin of `async for`
 
-The thread starts on first use. A forked child starts its own and leaves the old loop alone, whose selector it shares
-with its parent. At the process's end, calls and streams of threads that the interpreter waits for come to their end;
-what still runs then is cancelled.
+A sync tool's calls run on the event loop of the run that called the tool, not here. The thread starts on first use. A
+forked child starts its own and leaves the old loop alone, whose selector it shares with its parent. At the process's
+end, calls and streams of threads that the interpreter waits for come to their end; what still runs then is cancelled.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import Context, copy_context
 from typing import Any, Protocol, TypeVar
 
+from agentrt._threads import current_worker
 from agentrt.errors import SyncInAsyncError
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ def iterate(open_stream: Callable[[], Coroutine[Any, Any, BatchStream[T]]], *, i
     return _items(_home(instead), open_stream)
 
 
-def _items(home: _Portal, open_stream: Callable[[], Coroutine[Any, Any, BatchStream[T]]]) -> Iterator[T]:
+def _items(home: _Home, open_stream: Callable[[], Coroutine[Any, Any, BatchStream[T]]]) -> Iterator[T]:
     with home.streaming():
         stream = home.run(open_stream)
         try:
@@ -62,6 +63,54 @@ def _items(home: _Portal, open_stream: Callable[[], Coroutine[Any, Any, BatchStr
                 yield from batch
         finally:
             home.finish(stream.aclose)
+
+
+class _Home(Protocol):
+    """A loop that coroutines are run on, for a thread that waits for them."""
+
+    def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T: ...
+
+    def streaming(self) -> AbstractContextManager[None]: ...
+
+    def finish(self, aclose: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Close a stream, wherever this is called: the garbage collector may do so in any thread."""
+        ...
+
+
+# --- the loop of a run, for its sync tools ---------------------------------------------------------------------------
+
+
+class _RunLoop:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
+        worker = current_worker()
+        if worker is None or worker.loop is not self._loop:
+            raise RuntimeError("A stream that was opened in a tool can only be read in that tool")
+        before = after = copy_context()
+
+        async def carry() -> T:
+            nonlocal after
+            try:
+                return await func(*args, **kwargs)
+            finally:
+                after = copy_context()
+
+        try:
+            return worker.call(carry)
+        finally:
+            _bring_back(before, after)
+
+    def streaming(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def finish(self, aclose: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        worker = current_worker()
+        if worker is not None and worker.loop is self._loop:
+            self.run(aclose)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_keep, self._loop, aclose)
 
 
 # --- the portal ------------------------------------------------------------------------------------------------------
@@ -96,7 +145,6 @@ class _Portal:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._ending = False
-        self._closing: set[asyncio.Task[None]] = set()
         self._callers: list[threading.Thread] = []
         self._streams: list[threading.Thread] = []
         self._last_call = 0.0
@@ -146,16 +194,10 @@ class _Portal:
             self._streams.remove(caller)
 
     def finish(self, aclose: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Close a stream wherever this is called: also by the garbage collector on the portal's own thread."""
         if self.here:
-            self._loop.call_soon_threadsafe(self._finish_later, aclose)
+            self._loop.call_soon_threadsafe(_keep, self._loop, aclose)
         elif self._thread.is_alive():  # else it went with its loop
             self.run(aclose)
-
-    def _finish_later(self, aclose: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        task = self._loop.create_task(aclose())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
 
     # --- its thread ---------------------------------------------------------------------------------------------
 
@@ -228,13 +270,25 @@ def _bring_back(before: Context, after: Context) -> None:
             variable.set(value)
 
 
+_kept: set[asyncio.Task[None]] = set()
+
+
+def _keep(loop: asyncio.AbstractEventLoop, aclose: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Start closing something that nobody waits for. The loop itself holds tasks only weakly."""
+    task = loop.create_task(aclose())
+    _kept.add(task)
+    task.add_done_callback(_kept.discard)
+
+
 # --- the one of this process -----------------------------------------------------------------------------------------
 
 _current: _Portal | None = None
 _lock = threading.Lock()
 
 
-def _home(instead: str) -> _Portal:
+def _home(instead: str) -> _Home:
+    if worker := current_worker():
+        return _RunLoop(worker.loop)
     portal = _current or _make()
     if portal.here:
         raise SyncInAsyncError(

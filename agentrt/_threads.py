@@ -137,19 +137,22 @@ class Threads:
             if worker is None:
                 worker = self._ready.get()
             _local.worker = worker
-            worker.run()
+            outcome = worker.run()
             _local.worker = None
-            with self._lock:
+            with self._lock:  # before the answer: whoever gets it finds this thread idle and uses it again
                 following = None
                 if worker.has_slot:
                     worker.has_slot = False
                     following = self._next()
+                stays = following is not None or self._idle < self.size
                 if following is not None:
                     following.has_slot = True
-                elif self._idle < self.size:
+                elif stays:
                     self._idle += 1
-                else:  # there are more threads than slots: some had lent theirs
-                    return
+            worker.deliver(outcome)
+            del outcome
+            if not stays:  # there are more threads than slots: some had lent theirs
+                return
             worker = following
 
 
@@ -168,20 +171,24 @@ class Worker:
         self._job = (copy_context(), func, args)
         self._call: asyncio.Task[Any] | None = None
 
-    def run(self) -> None:
+    def run(self) -> tuple[bool, Any]:
         context, func, args = self._job
         del self._job
+        if self.abandoned:
+            return (False, asyncio.CancelledError())
         try:
-            outcome: tuple[bool, Any] = (True, context.run(func, *args))
+            return (True, context.run(func, *args))
         except BaseException as error:  # whatever it is, it belongs to the one who asked
-            outcome = (False, error)
+            return (False, error)
+
+    def deliver(self, outcome: tuple[bool, Any]) -> None:
         if not self.abandoned:
             try:
-                self.loop.call_soon_threadsafe(self._deliver, outcome)
+                self.loop.call_soon_threadsafe(self._answer, outcome)
             except RuntimeError:  # the loop was closed meanwhile: nobody waits any more
                 self.abandoned = True
 
-    def _deliver(self, outcome: tuple[bool, Any]) -> None:
+    def _answer(self, outcome: tuple[bool, Any]) -> None:
         if not self.answer.done():
             self.answer.set_result(outcome)
 
@@ -193,12 +200,22 @@ class Worker:
         """
         future: Future[T] = Future()
 
+        async def carry() -> None:
+            try:
+                result = await func(*args)
+            except asyncio.CancelledError:
+                future.cancel()
+                raise
+            except BaseException as error:  # it is the thread's: SystemExit too must not end the loop
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
         def start() -> None:
             if self.abandoned:
                 future.cancel()
-                return
-            self._call = call = asyncio.ensure_future(func(*args))
-            call.add_done_callback(lambda call: _pass_on(call, future))
+            else:
+                self._call = asyncio.ensure_future(carry())
 
         self.loop.call_soon_threadsafe(start, context=context)
         self._pool.release(self)
@@ -217,15 +234,6 @@ class Worker:
         if call is not None and not call.done():
             call.cancel()
             await asyncio.wait([call], timeout=CLEANUP_S)
-
-
-def _pass_on(call: asyncio.Task[T], future: Future[T]) -> None:
-    if call.cancelled():
-        future.cancel()
-    elif (error := call.exception()) is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(call.result())
 
 
 # --- the pool of this process ----------------------------------------------------------------------------------------
@@ -253,9 +261,7 @@ def current_worker() -> Worker | None:
     return getattr(_local, "worker", None)
 
 
-def call_on_loop(
-    func: Callable[..., Coroutine[Any, Any, T]], *args: Any, context: Context | None = None
-) -> T:
+def call_on_loop(func: Callable[..., Coroutine[Any, Any, T]], *args: Any, context: Context | None = None) -> T:
     """Run `func(*args)` on the event loop that this worker thread works for; see `Worker.call`."""
     worker = current_worker()
     if worker is None:

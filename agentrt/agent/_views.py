@@ -22,9 +22,10 @@ from agentrt.storage.in_memory import InMemoryStorage
 
 @dataclass(slots=True)
 class Here:
-    """One definition in one context: its implicit session, and the newest run that the context got back."""
+    """One definition in one context, and the newest run that the context got back."""
 
-    session_id: str | None = None
+    sessions: dict[str | None, str] = field(default_factory=dict[str | None, str])
+    """Its implicit sessions, one a user."""
     newest: RunResponse[Any] | None = None
 
 
@@ -88,10 +89,8 @@ def own_storage(record: Record) -> Storage:
     return record.storage
 
 
-def implicit_session(here: Here) -> str:
-    if here.session_id is None:
-        here.session_id = new_id()
-    return here.session_id
+def implicit_session(here: Here, user_id: str | None) -> str:
+    return here.sessions.setdefault(user_id, new_id())
 
 
 def no_run_yet(name: str) -> AgentRTError:

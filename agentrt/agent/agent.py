@@ -81,10 +81,14 @@ class Agent(RunDefinition[Out]):
         `input` is a text, a message, a list of messages (`Message`, or mappings with a role), or any other value,
         which is sent as JSON.
         """
-        run = self._open(input, options)
+        _check(options)
         if stream:
-            return self._stream(run, stream_intermediate_steps, raises=True)
-        return self._stream(run, False, events=False).run_to_end()
+            return self._stream(self._open(input, options), stream_intermediate_steps, raises=True)
+        return self._arun(input, options)
+
+    async def _arun(self, input: Any, options: RunOptions) -> RunResponse[Out]:
+        # opened here and not in `arun`: the implicit session is that of the task which runs the coroutine
+        return await self._stream(self._open(input, options), events=False).run_to_end()
 
     def stream(
         self, input: Any, *, stream_intermediate_steps: bool = False, **options: Unpack[RunOptions]
@@ -134,7 +138,7 @@ class Agent(RunDefinition[Out]):
         run = self._reopen(run_response, run_id, updated_tools, options)
         if stream:
             return self._stream(run, stream_intermediate_steps, raises=True)
-        return self._stream(run, False, events=False).run_to_end()
+        return self._stream(run, events=False).run_to_end()
 
     def aprint_response(
         self,
@@ -191,7 +195,7 @@ class Agent(RunDefinition[Out]):
         run = self._open(input, options)
         if stream:
             return _sync.iterate(self._stream(run, stream_intermediate_steps, raises=True).__aenter__, instead="arun")
-        return _sync.call(self._stream(run, False, events=False).run_to_end, instead="arun")
+        return _sync.call(self._stream(run, events=False).run_to_end, instead="arun")
 
     @overload
     def continue_run(
@@ -228,7 +232,7 @@ class Agent(RunDefinition[Out]):
         run = self._reopen(run_response, run_id, updated_tools, options)
         if stream:
             return _sync.iterate(self._stream(run, stream_intermediate_steps, raises=True).__aenter__, instead="acontinue_run")
-        return _sync.call(self._stream(run, False, events=False).run_to_end, instead="acontinue_run")
+        return _sync.call(self._stream(run, events=False).run_to_end, instead="acontinue_run")
 
     def print_response(
         self,
@@ -323,15 +327,16 @@ class Agent(RunDefinition[Out]):
         messages = to_messages(input, {name: options[name] for name in options.keys() & _MEDIA})
         definition, original = self._for_run(options)
         record = _views.record_of(original)
+        user_id = options.get("user_id") or definition.given("user_id")
         session_id = options.get("session_id") or definition.given("session_id")
         if session_id is None:
-            session_id = _views.implicit_session(record.here())
+            session_id = _views.implicit_session(record.here(), user_id)
         return self._make(
             definition,
             record,
             run_id=options.get("run_id") or new_id(),
             session_id=session_id,
-            user_id=options.get("user_id") or definition.given("user_id"),
+            user_id=user_id,
             input=messages,
             given_state=options.get("session_state"),
         )
@@ -362,10 +367,7 @@ class Agent(RunDefinition[Out]):
 
     def _for_run(self, options: RunOptions) -> tuple[Agent[Any], Agent[Any]]:
         """Return the definition as this run sees it, and the object it comes from."""
-        unknown = options.keys() - RunOptions.__annotations__.keys()
-        if unknown:
-            names = ", ".join(sorted(RunOptions.__annotations__))
-            raise TypeError(f"A run has no option {min(unknown)!r}; its options are {names}")
+        _check(options)
         original = self._self()
         changes: dict[str, Any] = {}
         if overrides := _overrides.get():
@@ -398,7 +400,7 @@ class Agent(RunDefinition[Out]):
         run.response = new_response(run.run_id, run.session_id, run.user_id, definition)
         return run
 
-    def _stream(self, run: Run, all_steps: bool, *, raises: bool = False, events: bool = True) -> RunStream[Out]:
+    def _stream(self, run: Run, all_steps: bool = False, *, raises: bool = False, events: bool = True) -> RunStream[Out]:
         return RunStream(run, all_steps=all_steps, raises=raises, events=events)
 
     def _bound(self, run: Run, context: RunContext[Any]) -> Agent[Out]:
@@ -418,6 +420,12 @@ class Agent(RunDefinition[Out]):
 
 
 _LIMITS = RunLimits()
+
+
+def _check(options: RunOptions) -> None:
+    if unknown := options.keys() - RunOptions.__annotations__.keys():
+        names = ", ".join(sorted(RunOptions.__annotations__))
+        raise TypeError(f"A run has no option {min(unknown)!r}; its options are {names}")
 
 
 def _session_state(agent: Agent[Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from agentrt.run.history import flatten, valid_messages
 from agentrt.run.output import Output
 from agentrt.run.prompt import call_with_context, system_message
 from agentrt.run.run import Run, log
-from agentrt.storage.base import Opening, StoredRun
+from agentrt.storage.base import StoredRun
 from agentrt.storage.merge import copy_state
 from agentrt.tools import resolve_tools
 
@@ -27,13 +27,16 @@ async def prepare(run: Run) -> None:
             user_id=run.user_id,
             agent_id=run.response.agent_id,
             parent_run_id=run.context.parent_run_id,
-            input={"messages": run.input},
+            messages=run.input,
         ),
         history_runs=definition.num_history_runs if definition.add_history_to_messages else 0,
+        initial_state=definition.given("session_state"),
+        given_state=run.given_state,
     )
     run.stored = True
     run.messages = list(run.input)
-    _enter_state(run, opening)
+    run.base_state = opening.state or {}
+    run.context.session_state.update(copy_state(run.base_state))
     run.history = flatten(opening.history)
     await fit_out(run)
     run.system = await system_message(run)
@@ -77,17 +80,6 @@ async def fit_out(run: Run) -> None:
     run.tools = await resolve_tools(tools, run.context) if tools else {}
     if definition.response_model is not None:
         run.output = Output.of(definition.response_model, model.capable(), bool(run.tools), definition.use_json_mode)
-
-
-def _enter_state(run: Run, opening: Opening) -> None:
-    """A value given to the run wins over the stored one, which wins over the agent's initial one, key by key.
-
-    `base` stays what was stored, so that what the run was given counts as the run's own change.
-    """
-    stored = opening.state or {}
-    initial = run.definition.given("session_state") or {}
-    run.base_state = copy_state(stored)
-    run.context.session_state.update(copy_state({**initial, **stored, **(run.given_state or {})}))
 
 
 def request_messages(run: Run) -> list[Message]:

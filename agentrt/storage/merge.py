@@ -218,7 +218,10 @@ def _copy(value: Any, memo: dict[int, Any]) -> Any:
 def _copy_data(value: Any, memo: dict[int, Any]) -> Any:
     if id(value) not in memo:
         memo[id(value)] = twin = object.__new__(value.__class__)
-        for name in {**{field.name: None for field in fields(value)}, **getattr(value, "__dict__", {})}:
+        names = [field.name for field in fields(value)]
+        if attributes := getattr(value, "__dict__", None):  # also holds what is not a field
+            names = dict.fromkeys([*names, *attributes])
+        for name in names:
             item = getattr(value, name, _MISSING)
             if item is not _MISSING:
                 object.__setattr__(twin, name, item if type(item) in ATOMS else _copy(item, memo))

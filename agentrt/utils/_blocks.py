@@ -21,6 +21,7 @@ from agentrt.models.message import Message, Usage
 from agentrt.run.response import RunResponse, ToolExecution
 from agentrt.utils._clean import clean
 
+ANSWER = "Response"
 ARGUMENT_CHARS = 60
 RESULT_CHARS = 300
 RESULT_LINES = 4
@@ -45,16 +46,19 @@ class TextBlock:
     def panel(self, text: str | None = None) -> Panel:
         return Panel(
             self.body(self.text if text is None else text),
-            title=Text(f" {self.title} "),
+            title=Text(self.title),
             title_align="left",
-            subtitle=Text(f" {self.note} ", style="dim") if self.note else None,
+            subtitle=Text(self.note, style="dim") if self.note else None,
             subtitle_align="right",
             border_style=self.style,
         )
 
+    def plain_text(self) -> str:
+        return self.text if self.title == ANSWER else f"{self.title}: {self.text}"
+
     def plain(self) -> str:
         note = f"\n({self.note})" if self.note else ""
-        return f"{self.text.rstrip()}{note}"
+        return f"{self.plain_text()}{note}"
 
     def stable(self) -> int:
         """How much of the text can no longer look different when more is written."""
@@ -84,7 +88,7 @@ class ToolsBlock:
     def panel(self) -> Panel:
         return Panel(
             Group(*(self._line(tool) for tool in self.tools.values())),
-            title=Text(f" {self._full_title()} "),
+            title=Text(self._full_title()),
             title_align="left",
             border_style=self.style,
         )
@@ -120,10 +124,10 @@ def message_block(message: Any) -> TextBlock:
     return TextBlock(title="Message", style="cyan", text=clean(message_text(message)))
 
 
-def content_block(content: Any, *, markdown: bool, title: str = "Response") -> TextBlock:
+def content_block(content: Any, *, markdown: bool) -> TextBlock:
     if isinstance(content, str):
-        return TextBlock(title=title, style="blue", text=clean(content), markdown=markdown)
-    return TextBlock(title=title, style="blue", text=clean(to_json(content)), data=True)
+        return TextBlock(title=ANSWER, style="blue", text=clean(content), markdown=markdown)
+    return TextBlock(title=ANSWER, style="blue", text=clean(to_json(content)), data=True)
 
 
 def error_block(message: str, kind: str) -> TextBlock:

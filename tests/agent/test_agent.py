@@ -86,7 +86,7 @@ async def test_input_may_be_typed() -> None:
 
 async def test_a_wrong_message_is_refused_before_anything_runs() -> None:
     with pytest.raises(ValueError, match="role"):
-        Agent(model=say("x")).arun([{"role": "robot", "content": "x"}])
+        await Agent(model=say("x")).arun([{"role": "robot", "content": "x"}])
 
 
 async def test_instructions_may_be_functions_of_the_context_or_the_agent() -> None:

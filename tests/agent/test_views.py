@@ -159,7 +159,7 @@ async def test_two_hundred_concurrent_runs_of_one_object_share_nothing() -> None
         tag = request.messages[-1].content if request.messages[-1].role == "user" else None
         if tag:
             return reply(tool_calls=[("in_loop", {"tag": tag}), ("in_thread", {"tag": tag})])
-        return " ".join(m.content for m in request.messages)
+        return " ".join(m.content or "" for m in request.messages)
 
     agent = Agent(model=FunctionModel(answer), tools=[in_loop, in_thread], instructions="{tag}", add_state_in_messages=True)
 

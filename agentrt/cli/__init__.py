@@ -1,0 +1,7 @@
+"""The command line: `agentrt run`, `agentrt chat`."""
+
+from __future__ import annotations
+
+from agentrt.cli.app import main
+
+__all__ = ["main"]

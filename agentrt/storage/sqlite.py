@@ -1,0 +1,364 @@
+"""`SqliteStorage`: sessions in an SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from agentrt.errors import AlreadyContinued, ConfigurationError, RunBusy, RunNotFound, SessionAccessDenied, StorageError
+from agentrt.models.message import Message, utc_now
+from agentrt.run.response import RunStatus
+from agentrt.storage import _sqlite_thread
+from agentrt.storage._sql import Sql, check_table_name, run_of, session_of, to_micros
+from agentrt.storage._sqlite_thread import LOCK_WAIT_S, Job, SqliteThread
+from agentrt.storage.base import Committed, Opening, RunChange, StateChange, Step, Storage, StoredRun, StoredSession
+from agentrt.storage.codec import clean_text, dump_messages, dumps, load_messages, loads
+from agentrt.storage.merge import copy_state, merge
+
+T = TypeVar("T")
+Connection = sqlite3.Connection
+
+_MAX: Final = 2**63 - 1
+
+
+class SqliteStorage(Storage):
+    """Keeps sessions in an SQLite file, shared by any number of storages, processes, event loops and threads.
+
+    The file is `db_file`, whose folders are made as needed, or what `db_url` names (`"sqlite:///tmp/data.db"`);
+    `":memory:"` is a database that lasts until `aclose()`. Tables are named after `table_name` and made at first use;
+    with `auto_migrate=False`, tables that are missing or of an older version are an error. So is always a table of
+    that name that is not agentrt's, or is of a newer version: both are left as they are.
+
+    `synchronous` says what survives: with `"normal"`, whatever becomes of the process, nothing committed is lost,
+    but a power cut or a crash of the operating system may take back the last moments (the file stays sound); with
+    `"full"`, nothing is lost then either, at the price of waiting for the disk at each commit. Where another process
+    holds the lock, a call waits for it up to `busy_timeout_s`.
+    """
+
+    durable = True
+
+    def __init__(
+        self,
+        *,
+        table_name: str = "agent_sessions",
+        db_file: str | Path | None = None,
+        db_url: str | None = None,
+        synchronous: Literal["normal", "full"] = "normal",
+        busy_timeout_s: float = 30.0,
+        auto_migrate: bool = True,
+    ) -> None:
+        if synchronous not in ("normal", "full"):
+            raise ConfigurationError(f"synchronous is 'normal' or 'full', not {synchronous!r}")
+        self._file = _file_of(db_file, db_url)
+        self._busy_timeout_s = busy_timeout_s
+        self._sql = Sql(check_table_name(table_name))
+        self._open = _opener(self._file, self._sql, synchronous, busy_timeout_s, auto_migrate)
+        self._thread: SqliteThread | None = None
+        self._finalizer: weakref.finalize[..., Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"SqliteStorage(table_name={self._sql.table!r}, db_file={self._file or ':memory:'!r})"
+
+    # --- runs --------------------------------------------------------------------------------------------------------
+
+    async def begin(
+        self,
+        run: StoredRun,
+        *,
+        history_runs: int | None = 0,
+        initial_state: Mapping[str, Any] | None = None,
+        given_state: Mapping[str, Any] | None = None,
+    ) -> Opening:
+        sql, is_own = self._sql, run.parent_run_id is None
+        created, updated = to_micros(run.created_at), to_micros(run.updated_at)
+        ids = (run.run_id, run.session_id)
+        who = (run.status.value, run.user_id, run.agent_id, run.parent_run_id, run.last_seq, created, updated)
+        texts = (dumps(run.input, "input"), dump_messages(run.messages))
+        initial, given = copy_state(initial_state or {}), copy_state(given_state or {})
+
+        def work(connection: Connection) -> tuple[int, str | None, list[tuple[str | None]]]:
+            execute = connection.execute
+            entered = (run.session_id, run.user_id, run.agent_id, int(is_own), created, updated)
+            if execute(sql.enter_session, entered).rowcount == 0:
+                raise SessionAccessDenied(f"Session {run.session_id!r} belongs to another user")
+            run_count, state = execute(sql.read_entered, (run.session_id,)).fetchone()
+            number = run_count if is_own else 0
+            if execute(sql.insert_run, (*ids, number, *who, *texts)).rowcount == 0:
+                raise RunBusy(f"There is a run {run.run_id!r} already")
+            if initial or given:
+                new_state = dumps({**initial, **(loads(state) if state else {}), **given})
+                if new_state != state:
+                    execute(sql.write_state, (new_state, updated, run.session_id))
+                state = new_state
+            return number, state, self._read_history(connection, run.session_id, history_runs)
+
+        number, state, history = await self._write(work)
+        return Opening(state=loads(state) if state else {}, history=_histories(history), number=number)
+
+    async def commit(self, change: RunChange) -> Committed:
+        sql, run_id, session_id = self._sql, change.run_id, change.session_id
+        now = to_micros(utc_now())
+        columns = _columns(change, now)
+        update = sql.update_run(columns)
+        steps = [(run_id, step.number, step.kind, dumps(step.data, f"step {step.number}")) for step in change.steps]
+        events = [(run_id, seq, now, clean_text(data)) for seq, data in change.events]
+        state = change.state
+        if state is not None:  # what the run goes on changing is not what another thread may read
+            state = StateChange(base=state.base, mine=copy_state(state.mine))
+
+        def work(connection: Connection) -> Committed:
+            found = connection.execute(sql.run_status, (run_id, session_id)).fetchone()
+            if found is None:
+                raise RunNotFound(f"There is no run {run_id!r} in session {session_id!r}")
+            if change.expect is not None and found[0] != change.expect.value:
+                raise AlreadyContinued(f"Run {run_id!r} is {found[0].lower()} by now")
+            connection.execute(update, (*columns.values(), run_id))
+            try:
+                connection.executemany(sql.insert_step, steps)
+                connection.executemany(sql.insert_event, events)
+            except sqlite3.IntegrityError as error:
+                raise RunBusy(f"Run {run_id!r} has moved on: what is to be added to it is there already") from error
+            if change.status in (RunStatus.COMPLETED, RunStatus.CANCELLED):
+                connection.execute(sql.delete_steps, (run_id,))
+            return self._merge_state(connection, session_id, state, now) if state is not None else Committed()
+
+        return await self._write(work)
+
+    async def load_run(self, run_id: str) -> StoredRun | None:
+        def work(connection: Connection) -> tuple[Any, list[Any]]:
+            row = connection.execute(self._sql.read_run, (run_id,)).fetchone()
+            return row, connection.execute(self._sql.read_steps, (run_id,)).fetchall()
+
+        row, steps = await self._read(work)
+        if row is None:
+            return None
+        *facts, input, response, messages = row
+        run = _with_texts(run_of(facts), input, response)
+        run.messages = load_messages(messages) if messages else []
+        run.steps = [Step(number=number, kind=kind, data=loads(data)) for number, kind, data in steps]
+        return run
+
+    async def load_history(self, session_id: str, *, runs: int | None = None) -> list[list[Message]]:
+        return _histories(await self._read(lambda connection: self._read_history(connection, session_id, runs)))
+
+    async def list_runs(self, session_id: str, *, limit: int = 50, before: int | None = None) -> list[StoredRun]:
+        bounds = (session_id, _MAX if before is None else before, limit)
+        rows = await self._read(lambda connection: connection.execute(self._sql.list_runs, bounds).fetchall())
+        return [_with_texts(run_of(facts), input, response) for *facts, input, response in rows]
+
+    async def load_events(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, str]]:
+        bounds = (run_id, after, _MAX if limit is None else limit)
+        return await self._read(lambda connection: connection.execute(self._sql.read_events, bounds).fetchall())
+
+    # --- sessions ----------------------------------------------------------------------------------------------------
+
+    async def load_session(self, session_id: str) -> StoredSession | None:
+        row = await self._read(
+            lambda connection: connection.execute(self._sql.read_session, (session_id,)).fetchone(),
+        )
+        if row is None:
+            return None
+        *facts, state = row
+        return session_of(facts, loads(state) if state else {})
+
+    async def list_sessions(
+        self, *, user_id: str | None = None, agent_id: str | None = None, limit: int = 50, offset: int = 0
+    ) -> list[StoredSession]:
+        statement = self._sql.list_sessions(by_user=user_id is not None, by_agent=agent_id is not None)
+        values = [*(value for value in (user_id, agent_id) if value is not None), limit, offset]
+        rows = await self._read(lambda connection: connection.execute(statement, values).fetchall())
+        return [session_of(row, {}) for row in rows]
+
+    async def rename_session(self, session_id: str, name: str | None) -> bool:
+        return await self._change([self._sql.rename_session], (clean_text(name) if name else None, session_id))
+
+    async def replace_state(self, session_id: str, state: dict[str, Any]) -> bool:
+        return await self._change([self._sql.write_state], (dumps(state), to_micros(utc_now()), session_id))
+
+    async def delete_session(self, session_id: str) -> bool:
+        return await self._change(self._sql.delete_session, (session_id,))
+
+    async def aclose(self) -> None:
+        """Close the connection, once all that was called before is done. A later call opens again."""
+        with _sqlite_thread.starting:
+            thread, self._thread = self._thread, None
+            if self._finalizer is not None:
+                self._finalizer.detach()
+        if thread is not None:
+            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            if thread.stop(ended):
+                await ended
+
+    # --- in a transaction --------------------------------------------------------------------------------------------
+
+    def _read_history(self, connection: Connection, session_id: str, runs: int | None) -> list[tuple[str | None]]:
+        if runs == 0:
+            return []
+        return connection.execute(self._sql.history, (session_id, -1 if runs is None else runs)).fetchall()
+
+    def _merge_state(self, connection: Connection, session_id: str, change: StateChange, now: int) -> Committed:
+        (text,) = connection.execute(self._sql.read_state, (session_id,)).fetchone()
+        if (text or "{}") == dumps(change.base):  # nobody else wrote meanwhile
+            state, conflicts = change.mine, []
+        else:
+            state, conflicts = merge(change.base, change.mine, loads(text) if text else {})
+        merged = dumps(state)
+        if merged != (text or "{}"):
+            connection.execute(self._sql.write_state, (merged, now, session_id))
+        return Committed(state=state, conflicts=conflicts)
+
+    # --- to the thread and back --------------------------------------------------------------------------------------
+
+    async def _change(self, statements: Sequence[str], values: tuple[Any, ...]) -> bool:
+        def work(connection: Connection) -> bool:
+            return [connection.execute(statement, values).rowcount for statement in statements][-1] > 0
+
+        return await self._write(work)
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        return await self._submit(work, writes=True)
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        return await self._submit(work, writes=False)
+
+    def _submit(self, work: Callable[[Connection], T], *, writes: bool) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        job = Job(work, writes, future)
+        thread = self._thread
+        while thread is None or not thread.put(job):
+            thread = self._started()
+        return future
+
+    def _started(self) -> SqliteThread:
+        with _sqlite_thread.starting:
+            thread = self._thread
+            if thread is None or thread.is_stopped:
+                # it must not hold the storage, whose end is to end it
+                self._thread = thread = SqliteThread(self._open, self._file, self._busy_timeout_s)
+                self._finalizer = weakref.finalize(self, thread.stop)
+                self._finalizer.atexit = False  # the threads' own hook comes later, and waits for them
+            return thread
+
+
+# --- opening ---------------------------------------------------------------------------------------------------------
+
+
+def _opener(
+    file: str | None, sql: Sql, synchronous: str, busy_timeout_s: float, auto_migrate: bool
+) -> Callable[[], Connection]:
+    def open() -> Connection:
+        if file is not None:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            file or ":memory:",
+            timeout=min(LOCK_WAIT_S, busy_timeout_s),
+            isolation_level=None,
+            check_same_thread=False,  # it is closed by whoever forks
+        )
+        try:
+            _migrate(connection, sql, file or ":memory:", auto_migrate)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    return open
+
+
+def _migrate(connection: Connection, sql: Sql, file: str, auto_migrate: bool) -> None:
+    """Bring the tables to this version, one process at a time. Touches nothing that is not agentrt's."""
+    newest = len(sql.migrations)
+    if _version(connection, sql, file) == newest:
+        return
+    if not auto_migrate:
+        raise StorageError(
+            f"{file} has no tables {sql.table!r} of version {newest}, and auto_migrate is off. Open it once with "
+            "auto_migrate=True"
+        )
+    connection.execute("BEGIN IMMEDIATE")
+    version = _version(connection, sql, file)  # somebody else may have been faster
+    if version == 0:
+        connection.execute(sql.create_meta)
+    for statements in sql.migrations[version:]:
+        for statement in statements:
+            connection.execute(statement)
+    connection.execute(sql.write_version, (str(newest),))
+    connection.execute("COMMIT")
+
+
+def _version(connection: Connection, sql: Sql, file: str) -> int:
+    """The version of the tables, 0 when there are none. Raises `StorageError` for tables that are not for us."""
+    names = (*sql.tables, f"{sql.table}_meta")
+    marks = ", ".join("?" * len(names))
+    found = connection.execute(
+        f"SELECT name FROM sqlite_master WHERE lower(name) IN ({marks})", [name.lower() for name in names]
+    ).fetchall()
+    if not found:
+        return 0
+    try:
+        row = connection.execute(sql.read_version).fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+            raise
+        row = None  # no such table, or no such column
+    if row is None:
+        raise StorageError(
+            f"{file} has a table {found[0][0]!r} that agentrt did not make (Agno's, perhaps). It was left as it is; "
+            "choose another table_name or another db_file"
+        )
+    version = int(row[0])
+    if version > len(sql.migrations):
+        raise StorageError(
+            f"The tables {sql.table!r} in {file} are of version {version}; this agentrt knows up to version "
+            f"{len(sql.migrations)}. Upgrade agentrt, or choose another table_name or db_file"
+        )
+    return version
+
+
+def _file_of(db_file: str | Path | None, db_url: str | None) -> str | None:
+    """The path of the file, None for a database in memory."""
+    if (db_file is None) == (db_url is None):
+        raise ConfigurationError('SqliteStorage takes db_file="tmp/data.db" (or ":memory:"), or else db_url')
+    if db_url is not None:
+        url = urlsplit(db_url)
+        if url.scheme.partition("+")[0] != "sqlite" or url.netloc or url.query:
+            raise ConfigurationError(f"db_url {db_url!r} is not of the form sqlite:///path/to/file.db")
+        db_file = unquote(url.path[1:]) or ":memory:"
+    if str(db_file) == ":memory:":
+        return None
+    return str(Path(str(db_file)).expanduser().absolute())  # where it is now, whatever the working directory later
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def _columns(change: RunChange, now: int) -> dict[str, Any]:
+    """What a change writes into the run's row."""
+    columns: dict[str, Any] = {"updated_at": now}
+    if change.status is not None:
+        columns["status"] = change.status.value
+    if change.last_seq is not None:
+        columns["last_seq"] = change.last_seq
+    if change.response is not None:
+        columns["response"] = dumps(change.response, "response")
+    if change.messages is not None:
+        columns["messages"] = dump_messages(change.messages)
+    return columns
+
+
+def _with_texts(run: StoredRun, input: str, response: str | None) -> StoredRun:
+    run.input = loads(input)
+    run.response = loads(response) if response else None
+    return run
+
+
+def _histories(rows: Iterable[tuple[str | None]]) -> list[list[Message]]:
+    """Newest first in, oldest first out."""
+    return [load_messages(messages) if messages else [] for (messages,) in rows][::-1]
