@@ -65,7 +65,8 @@ class Record:
             return here.newest
         if self.active > 1 or (self.overlapped and self.newest is not None):
             raise AmbiguousRun(
-                f"Runs of this object overlap, so {name} has no one value here; use the RunResponse that each call returns"
+                f"Runs of this object overlap, so {name} has no one value here; "
+                "use the RunResponse that each call returns"
             )
         return self.newest
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, 
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
 
 from typing_extensions import Unpack
 
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
 _overrides: ContextVar[Mapping[int, Mapping[str, Any]] | None] = ContextVar("agentrt_overrides", default=None)
 
 
-class RunOptions(TypedDict, total=False):
+class ContinueOptions(TypedDict, total=False):
     """What may be given to one run. Those that a definition has too replace the definition's, for this run only."""
 
-    run_id: str
     session_id: str | None
     user_id: str | None
     session_state: dict[str, Any]
@@ -50,7 +49,26 @@ class RunOptions(TypedDict, total=False):
     files: Iterable[Any]
 
 
+class RunOptions(ContinueOptions, total=False):
+    """What may be given to a new run."""
+
+    run_id: str
+
+
+class PrintOptions(RunOptions, total=False):
+    """How a run is printed, besides what may be given to it."""
+
+    stream: bool
+    stream_intermediate_steps: bool
+    markdown: bool
+    show_message: bool
+    show_reasoning: bool
+    show_full_reasoning: bool
+    console: Any
+
+
 _REPLACING = frozenset({"model", "tools", "tool_choice", "instructions", "limits", "dependencies", "response_model"})
+_PRINTING = frozenset(PrintOptions.__annotations__) - frozenset(RunOptions.__annotations__)
 _MEDIA = frozenset({"images", "audio", "videos", "files"})
 
 
@@ -73,7 +91,12 @@ class Agent(RunDefinition[Out]):
         **options: Unpack[RunOptions],
     ) -> RunStream[Out]: ...
     def arun(
-        self, input: Any, *, stream: bool = False, stream_intermediate_steps: bool = False, **options: Unpack[RunOptions]
+        self,
+        input: Any,
+        *,
+        stream: bool = False,
+        stream_intermediate_steps: bool = False,
+        **options: Unpack[RunOptions],
     ) -> Coroutine[Any, Any, RunResponse[Out]] | RunStream[Out]:
         """Run once. Plain: a coroutine that returns the response, or raises what the run raised.
 
@@ -107,7 +130,7 @@ class Agent(RunDefinition[Out]):
         run_id: str | None = None,
         updated_tools: Iterable[ToolExecution] | None = None,
         stream: Literal[False] = False,
-        **options: Unpack[RunOptions],
+        **options: Unpack[ContinueOptions],
     ) -> Coroutine[Any, Any, RunResponse[Out]]: ...
     @overload
     def acontinue_run(
@@ -118,7 +141,7 @@ class Agent(RunDefinition[Out]):
         updated_tools: Iterable[ToolExecution] | None = None,
         stream: Literal[True],
         stream_intermediate_steps: bool = False,
-        **options: Unpack[RunOptions],
+        **options: Unpack[ContinueOptions],
     ) -> RunStream[Out]: ...
     def acontinue_run(
         self,
@@ -128,7 +151,7 @@ class Agent(RunDefinition[Out]):
         updated_tools: Iterable[ToolExecution] | None = None,
         stream: bool = False,
         stream_intermediate_steps: bool = False,
-        **options: Unpack[RunOptions],
+        **options: Unpack[ContinueOptions],
     ) -> Coroutine[Any, Any, RunResponse[Out]] | RunStream[Out]:
         """Go on with a paused run: the one given, else the newest that this context got back. As `arun` otherwise.
 
@@ -140,31 +163,9 @@ class Agent(RunDefinition[Out]):
             return self._stream(run, stream_intermediate_steps, raises=True)
         return self._stream(run, events=False).run_to_end()
 
-    def aprint_response(
-        self,
-        input: Any,
-        *,
-        stream: bool = False,
-        stream_intermediate_steps: bool = False,
-        markdown: bool | None = None,
-        show_message: bool = True,
-        show_reasoning: bool = True,
-        show_full_reasoning: bool = False,
-        console: Any = None,
-        **options: Unpack[RunOptions],
-    ) -> Coroutine[Any, Any, None]:
-        """Run, and show message, reasoning, tool calls and answer in the terminal; as they come with `stream`."""
-        from agentrt.utils.pprint import aprint_run
-
-        return aprint_run(
-            self.stream(input, stream_intermediate_steps=True, **options),
-            message=input if show_message else None,
-            stream=stream,
-            markdown=self.markdown if markdown is None else markdown,
-            show_tool_calls=self.show_tool_calls,
-            show_reasoning=show_reasoning or show_full_reasoning,
-            console=console,
-        )
+    async def aprint_response(self, input: Any, **options: Unpack[PrintOptions]) -> None:
+        """Run, and show message, reasoning, tool calls and answer in the terminal; as they come with `stream=True`."""
+        await self._print(input, *self._open_print(input, options))
 
     async def aclose(self) -> None:
         """Close the connections that this agent's model and storage hold. Both open again when they are used again."""
@@ -176,9 +177,7 @@ class Agent(RunDefinition[Out]):
     # --- sync ----------------------------------------------------------------------------------------------------
 
     @overload
-    def run(
-        self, input: Any, *, stream: Literal[False] = False, **options: Unpack[RunOptions]
-    ) -> RunResponse[Out]: ...
+    def run(self, input: Any, *, stream: Literal[False] = False, **options: Unpack[RunOptions]) -> RunResponse[Out]: ...
     @overload
     def run(
         self,
@@ -189,12 +188,18 @@ class Agent(RunDefinition[Out]):
         **options: Unpack[RunOptions],
     ) -> Iterator[RunEvent]: ...
     def run(
-        self, input: Any, *, stream: bool = False, stream_intermediate_steps: bool = False, **options: Unpack[RunOptions]
+        self,
+        input: Any,
+        *,
+        stream: bool = False,
+        stream_intermediate_steps: bool = False,
+        **options: Unpack[RunOptions],
     ) -> RunResponse[Out] | Iterator[RunEvent]:
         """`arun`, from code that is not async. Ctrl-C and leaving the `for` cancel the run."""
         run = self._open(input, options)
         if stream:
-            return _sync.iterate(self._stream(run, stream_intermediate_steps, raises=True).__aenter__, instead="arun")
+            events = self._stream(run, stream_intermediate_steps, raises=True)
+            return _sync.iterate(events.__aenter__, instead="arun")
         return _sync.call(self._stream(run, events=False).run_to_end, instead="arun")
 
     @overload
@@ -205,7 +210,7 @@ class Agent(RunDefinition[Out]):
         run_id: str | None = None,
         updated_tools: Iterable[ToolExecution] | None = None,
         stream: Literal[False] = False,
-        **options: Unpack[RunOptions],
+        **options: Unpack[ContinueOptions],
     ) -> RunResponse[Out]: ...
     @overload
     def continue_run(
@@ -216,7 +221,7 @@ class Agent(RunDefinition[Out]):
         updated_tools: Iterable[ToolExecution] | None = None,
         stream: Literal[True],
         stream_intermediate_steps: bool = False,
-        **options: Unpack[RunOptions],
+        **options: Unpack[ContinueOptions],
     ) -> Iterator[RunEvent]: ...
     def continue_run(
         self,
@@ -226,40 +231,18 @@ class Agent(RunDefinition[Out]):
         updated_tools: Iterable[ToolExecution] | None = None,
         stream: bool = False,
         stream_intermediate_steps: bool = False,
-        **options: Unpack[RunOptions],
+        **options: Unpack[ContinueOptions],
     ) -> RunResponse[Out] | Iterator[RunEvent]:
         """`acontinue_run`, from code that is not async."""
         run = self._reopen(run_response, run_id, updated_tools, options)
         if stream:
-            return _sync.iterate(self._stream(run, stream_intermediate_steps, raises=True).__aenter__, instead="acontinue_run")
+            events = self._stream(run, stream_intermediate_steps, raises=True)
+            return _sync.iterate(events.__aenter__, instead="acontinue_run")
         return _sync.call(self._stream(run, events=False).run_to_end, instead="acontinue_run")
 
-    def print_response(
-        self,
-        input: Any,
-        *,
-        stream: bool = False,
-        stream_intermediate_steps: bool = False,
-        markdown: bool | None = None,
-        show_message: bool = True,
-        show_reasoning: bool = True,
-        show_full_reasoning: bool = False,
-        console: Any = None,
-        **options: Unpack[RunOptions],
-    ) -> None:
+    def print_response(self, input: Any, **options: Unpack[PrintOptions]) -> None:
         """`aprint_response`, from code that is not async."""
-        printing = self.aprint_response(
-            input,
-            stream=stream,
-            stream_intermediate_steps=stream_intermediate_steps,
-            markdown=markdown,
-            show_message=show_message,
-            show_reasoning=show_reasoning,
-            show_full_reasoning=show_full_reasoning,
-            console=console,
-            **options,
-        )
-        _sync.call(lambda: printing, instead="aprint_response")
+        _sync.call(self._print, input, *self._open_print(input, options), instead="aprint_response")
 
     def cli_app(self, **options: Any) -> None:
         """Chat with this agent in the terminal."""
@@ -275,7 +258,7 @@ class Agent(RunDefinition[Out]):
 
         Raises `AmbiguousRun` where runs of other tasks overlap, `AgentRTError` when there was no run.
         """
-        response = self._newest("run_response")
+        response = self._newest_run("run_response")
         if response is None:
             raise _views.no_run_yet("run_response")
         return response
@@ -290,7 +273,7 @@ class Agent(RunDefinition[Out]):
         """The newest run's id. See `run_response`."""
         return self.run_response.run_id
 
-    def _newest(self, name: str) -> RunResponse[Any] | None:
+    def _newest_run(self, name: str) -> RunResponse[Any] | None:
         bound: Run | None = self.__dict__.get("_run")
         return bound.touch() if bound is not None else _views.record_of(self._self()).read(name)
 
@@ -341,12 +324,29 @@ class Agent(RunDefinition[Out]):
             given_state=options.get("session_state"),
         )
 
+    def _open_print(self, input: Any, options: PrintOptions) -> tuple[Run, dict[str, Any]]:
+        shown: dict[str, Any] = {name: options[name] for name in options.keys() & _PRINTING}
+        return self._open(input, cast("RunOptions", {k: v for k, v in options.items() if k not in shown})), shown
+
+    async def _print(self, input: Any, run: Run, shown: dict[str, Any]) -> None:
+        from agentrt.utils.pprint import aprint_run
+
+        await aprint_run(
+            self._stream(run, all_steps=True),
+            message=input if shown.get("show_message", True) else None,
+            stream=shown.get("stream", False),
+            markdown=shown.get("markdown", self.markdown),
+            show_tool_calls=self.show_tool_calls,
+            show_reasoning=shown.get("show_reasoning", True) or shown.get("show_full_reasoning", False),
+            console=shown.get("console"),
+        )
+
     def _reopen(
         self,
         response: RunResponse[Any] | None,
         run_id: str | None,
         decided: Iterable[ToolExecution] | None,
-        options: RunOptions,
+        options: ContinueOptions,
     ) -> Run:
         """Make the run that goes on with a stored one; what it was is read when it is driven."""
         if response is None and run_id is None:
@@ -365,7 +365,7 @@ class Agent(RunDefinition[Out]):
         run.continues = True
         return run
 
-    def _for_run(self, options: RunOptions) -> tuple[Agent[Any], Agent[Any]]:
+    def _for_run(self, options: ContinueOptions) -> tuple[Agent[Any], Agent[Any]]:
         """Return the definition as this run sees it, and the object it comes from."""
         _check(options)
         original = self._self()
@@ -400,7 +400,9 @@ class Agent(RunDefinition[Out]):
         run.response = new_response(run.run_id, run.session_id, run.user_id, definition)
         return run
 
-    def _stream(self, run: Run, all_steps: bool = False, *, raises: bool = False, events: bool = True) -> RunStream[Out]:
+    def _stream(
+        self, run: Run, all_steps: bool = False, *, raises: bool = False, events: bool = True
+    ) -> RunStream[Out]:
         return RunStream(run, all_steps=all_steps, raises=raises, events=events)
 
     def _bound(self, run: Run, context: RunContext[Any]) -> Agent[Out]:
@@ -422,18 +424,18 @@ class Agent(RunDefinition[Out]):
 _LIMITS = RunLimits()
 
 
-def _check(options: RunOptions) -> None:
+def _check(options: ContinueOptions) -> None:
     if unknown := options.keys() - RunOptions.__annotations__.keys():
         names = ", ".join(sorted(RunOptions.__annotations__))
         raise TypeError(f"A run has no option {min(unknown)!r}; its options are {names}")
 
 
 def _session_state(agent: Agent[Any]) -> dict[str, Any]:
-    """The newest run's session state, see `run_response`; the initial one before the first run. In a tool: the live one."""
+    """The newest run's session state, see `run_response`; the initial one before the first run, the live in a tool."""
     context: RunContext[Any] | None = agent.__dict__.get("_context")
     if context is not None:
         return context.session_state
-    response = agent._newest("session_state")
+    response = agent._newest_run("session_state")  # pyright: ignore[reportPrivateUsage]  a property of Agent
     if response is not None and response.session_state is not None:
         return response.session_state
     return agent.given("session_state") or {}
@@ -441,13 +443,13 @@ def _session_state(agent: Agent[Any]) -> dict[str, Any]:
 
 def _session_id(agent: Agent[Any]) -> str | None:
     """The newest run's session, see `run_response`; the one the agent was given before the first run."""
-    response = agent._newest("session_id")
+    response = agent._newest_run("session_id")  # pyright: ignore[reportPrivateUsage]  a property of Agent
     return response.session_id if response is not None else agent.given("session_id")
 
 
 def _user_id(agent: Agent[Any]) -> str | None:
     """The newest run's user, see `run_response`; the one the agent was given before the first run."""
-    response = agent._newest("user_id")
+    response = agent._newest_run("user_id")  # pyright: ignore[reportPrivateUsage]  a property of Agent
     return response.user_id if response is not None else agent.given("user_id")
 
 

@@ -25,7 +25,7 @@ app = typer.Typer(
 AgentArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[MODULE:AGENT]",
+        metavar="MODULE:AGENT",
         show_default=False,
         help="Your own agent: the variable [cyan]agent[/] in [cyan]my_app.py[/] is [cyan]my_app:agent[/].",
     ),
@@ -56,13 +56,18 @@ DbOption = Annotated[
 ]
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"agentrt {__version__}")
         raise typer.Exit
+
+
+@app.callback(epilog='[dim]agentrt run "Why is the sky blue?" -m openai:gpt-4.1   ·   agentrt chat my_app:agent[/]')
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None: ...
 
 
 @app.command(
@@ -101,7 +106,7 @@ def chat(
 def main() -> None:
     """Run the command line. A failure is one panel on stderr and an exit code: 2 for what the user can set right."""
     try:
-        app()
+        app(prog_name="agentrt")
     except AnswerFailed as failed:
         sys.exit(_code(failed.__cause__))
     except AgentRTError as error:

@@ -127,4 +127,5 @@ def _tool_call(value: Any) -> ToolCall:
     if isinstance(value, ToolCall):
         return value
     function = value.get("function", value)
-    return ToolCall(id=value.get("id") or "", name=function.get("name") or "", arguments=function.get("arguments") or "{}")
+    arguments = function.get("arguments") or "{}"
+    return ToolCall(id=value.get("id") or "", name=function.get("name") or "", arguments=arguments)

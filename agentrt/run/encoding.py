@@ -43,15 +43,14 @@ def event_json_schema() -> dict[str, Any]:
     """Return the JSON schema of all events, one definition an event, told apart by `event`."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(typing.Union[tuple(_classes().values())]).json_schema(mode="serialization")  # noqa: UP007
+    events: Any = typing.Union[tuple(_classes().values())]  # noqa: UP007  # pyright: ignore  made at run time
+    return TypeAdapter(events).json_schema(mode="serialization")
 
 
 @lru_cache(maxsize=1)
 def _classes() -> dict[str, type[BaseEvent]]:
     return {
-        cls.__dataclass_fields__["event"].default: cls
-        for cls in get_args(_events.RunEvent)
-        if cls is not UnknownEvent
+        cls.__dataclass_fields__["event"].default: cls for cls in get_args(_events.RunEvent) if cls is not UnknownEvent
     }
 
 
@@ -65,9 +64,7 @@ def _adapter(cls: type[BaseEvent]) -> Any:
 def _plain(value: Any) -> Any:
     """What JSON has no word for, in its plainest form."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            f.name: getattr(value, f.name) for f in dataclasses.fields(value) if getattr(value, f.name) is not None
-        }
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if getattr(value, f.name) is not None}
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Enum):

@@ -25,8 +25,8 @@ from agentrt.run.events import (
 )
 from agentrt.run.model_call import call_model
 from agentrt.run.prepare import prepare
-from agentrt.run.resume import resume
 from agentrt.run.response import RunResponse, RunStatus, StopReason
+from agentrt.run.resume import resume
 from agentrt.run.run import Run, current_run, log
 from agentrt.run.tool_calls import open_calls, run_calls, waits
 from agentrt.storage.base import Conflict
@@ -79,8 +79,9 @@ async def _turns(run: Run) -> None:
         return
     while True:
         last_turn = _last_turn(run)
+        clock = asyncio.timeout_at(_model_deadline(deadline, loop.time(), last_turn))
         try:
-            async with asyncio.timeout_at(_model_deadline(deadline, loop.time(), last_turn)) as clock:
+            async with clock:
                 answer = await call_model(run, last_turn=last_turn)
         except TimeoutError:
             if not clock.expired():

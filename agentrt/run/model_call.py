@@ -114,7 +114,7 @@ async def _attempts(model: Model, request: ModelRequest, draft: _Draft) -> Model
                 raise
             wait_s = error.retry_after_s
             if wait_s is None:
-                wait_s = model.retry_delay_s * 2**retries * random.uniform(0.75, 1.25)  # noqa: S311  jitter, no secret
+                wait_s = model.retry_delay_s * 2**retries * random.uniform(0.75, 1.25)
             elif wait_s > model.max_retry_after_s:
                 error.message += (
                     f"; the server asks to wait {wait_s:g} s, longer than max_retry_after_s={model.max_retry_after_s:g}"

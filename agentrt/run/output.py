@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from agentrt.errors import OutputValidationError
 from agentrt.models.base import Capabilities, OutputSpec
@@ -43,13 +43,15 @@ class Output:
 
         problem = "it holds no JSON"
         for value in _json_values(text):
-            if self.wrapped and isinstance(value, dict) and set(value) == {_WRAPPED}:  # pyright: ignore[reportUnknownArgumentType]  decoded JSON
-                value = value[_WRAPPED]
             try:
-                return self.adapter.validate_python(value, strict=False)
+                return self.adapter.validate_python(self._unwrapped(value))
             except ValidationError as error:
                 problem = str(error)
         raise OutputValidationError(f"The answer does not fit the response model: {problem}", text=text)
+
+    def _unwrapped(self, value: Any) -> Any:
+        members = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        return members[_WRAPPED] if self.wrapped and members.keys() == {_WRAPPED} else value
 
 
 @lru_cache(maxsize=256)

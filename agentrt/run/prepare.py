@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from agentrt.models.base import Model
 from agentrt.models.message import Message
 from agentrt.run.context import RunContext
 from agentrt.run.history import flatten, valid_messages
 from agentrt.run.output import Output
-from agentrt.run.prompt import call_with_context, system_message
+from agentrt.run.prompt import system_message
 from agentrt.run.run import Run, log
 from agentrt.storage.base import StoredRun
 from agentrt.storage.merge import copy_state
@@ -74,10 +72,7 @@ async def fit_out(run: Run) -> None:
     run.model = model
     run.response.model = model.id
     run.response.model_provider = model.provider
-    tools: Any = definition.tools
-    if tools is not None and not isinstance(tools, (list, tuple)):
-        tools = await call_with_context(tools, run.context)
-    run.tools = await resolve_tools(tools, run.context) if tools else {}
+    run.tools = await resolve_tools(definition.tools, run.context) if definition.tools else {}
     if definition.response_model is not None:
         run.output = Output.of(definition.response_model, model.capable(), bool(run.tools), definition.use_json_mode)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from agentrt.models.message import Message, utc_now
 from agentrt.run.context import RunContext
 from agentrt.run.run import Run
+from agentrt.tools.hooks import call_by_name, known_names
 
 _NAME = re.compile(r"\{\{([A-Za-z_][A-Za-z0-9_]*)\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -19,7 +20,7 @@ async def system_message(run: Run) -> Message | None:
     definition = run.definition
     fill = _filler(run) if definition.add_state_in_messages else _as_is
     if definition.system_message is not None:
-        text = await call_with_context(definition.system_message, run.context)
+        text = await _called(definition.system_message, run.context)
         return Message(role="system", content=fill(text))
 
     sections: list[tuple[str | None, str]] = []
@@ -53,7 +54,7 @@ async def system_message(run: Run) -> Message | None:
 
 
 async def _instructions(run: Run) -> str:
-    given = await call_with_context(run.definition.instructions, run.context)
+    given = await _called(run.definition.instructions, run.context)
     if given is None:
         return ""
     if isinstance(given, str):
@@ -74,40 +75,12 @@ def _additional(run: Run) -> str:
     return "\n".join(f"- {line}" for line in lines) if len(lines) > 1 else "".join(lines)
 
 
-async def call_with_context(value: Any, context: RunContext[Any]) -> Any:
-    """Return `value`; a function is called with the parameters it names of `ctx`, `agent`, `session_state` …, and awaited.
-
-    A function's one parameter of another name gets the agent, as in `def instructions(agent): …`.
-    """
+async def _called(value: Any, context: RunContext[Any]) -> Any:
+    """Return `value`, or what it gives when it is a function: of `ctx`, `agent`, `session_state` … by name, awaited."""
     if not callable(value):
         return value
-    known: dict[str, Any] = {
-        "ctx": context,
-        "run_context": context,
-        "agent": context.agent,
-        "session_state": context.session_state,
-        "dependencies": context.dependencies,
-    }
-    wanted = _parameters(value)
-    arguments = {name: known[name] for name in wanted if name in known}
-    unknown = [name for name in wanted if name not in known]
-    if len(unknown) == 1 and not arguments:
-        result = value(context if "RunContext" in str(wanted[unknown[0]].annotation) else context.agent)
-    elif unknown:
-        name = getattr(value, "__name__", repr(value))
-        raise TypeError(f"{name}() takes {', '.join(unknown)}; it may take {', '.join(known)}")
-    else:
-        result = value(**arguments)
+    result = call_by_name(value, known_names(context), (context.agent,))
     return await result if inspect.isawaitable(result) else result
-
-
-def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    return {
-        name: parameter
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    }
 
 
 def _as_is(text: str) -> str:
@@ -122,7 +95,7 @@ def _filler(run: Run) -> Callable[[str], str]:
     dependencies: Any = run.context.dependencies
     values: dict[str, Any] = {}
     if isinstance(dependencies, Mapping):
-        values.update(dependencies)
+        values.update(cast("Mapping[str, Any]", dependencies))
     values.update(run.state)
 
     def replace(match: re.Match[str]) -> str:

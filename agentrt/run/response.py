@@ -18,7 +18,7 @@ StopReason = Literal[
 ]
 
 
-class RunStatus(str, enum.Enum):
+class RunStatus(enum.StrEnum):
     """Where a run is: pending → running → (paused ⇄ running) → completed | cancelled | failed."""
 
     PENDING = "PENDING"

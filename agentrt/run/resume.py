@@ -1,4 +1,4 @@
-"""Going on with a stored run: what it was is loaded, the decisions that were brought are taken, and the loop is entered."""
+"""Going on with a stored run: load what it was, take the decisions that were brought, and enter the loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from agentrt.storage.merge import copy_state
 
 
 async def resume(run: Run) -> None:
-    """Fill in a paused run from storage and claim it. Raises `RunNotFound`, `AlreadyContinued`, `SessionAccessDenied`."""
+    """Fill in a paused run from storage, and claim it.
+
+    Raises `RunNotFound`, `AlreadyContinued`, `SessionAccessDenied`.
+    """
     stored = await run.storage.load_run(run.run_id)
     if stored is None:
         raise RunNotFound(f"There is no run {run.run_id!r} in this agent's storage")
@@ -24,9 +27,7 @@ async def resume(run: Run) -> None:
     if stored.status is not RunStatus.PAUSED:
         raise AlreadyContinued(f"Run {run.run_id!r} is {stored.status.value.lower()}, not paused")
     await run.storage.commit(
-        RunChange(
-            run_id=run.run_id, session_id=stored.session_id, status=RunStatus.RUNNING, expect=RunStatus.PAUSED
-        )
+        RunChange(run_id=run.run_id, session_id=stored.session_id, status=RunStatus.RUNNING, expect=RunStatus.PAUSED)
     )
     run.stored = True
     _load(run, stored)

@@ -146,7 +146,7 @@ class RunStream(Generic[Out]):
         self._signal()
 
     async def aclose(self) -> None:
-        """End the run and wait until it is stored and its connections are closed. From any task, any number of times."""
+        """End the run; wait until it is stored and its connections are closed. From any task, any number of times."""
         self._signal()
         if self._driver is not None:
             await asyncio.wait([self._driver])

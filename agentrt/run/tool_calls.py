@@ -23,7 +23,7 @@ async def run_calls(run: Run) -> bool:
     """Run the open calls of the last assistant message and append their results.
 
     Returns whether all are answered: calls that wait for people or systems outside are not, and nothing is appended
-    until they are. When this task is cancelled, each open call gets a result that says so, and the cancellation goes on.
+    until they are. When this task is cancelled, each open call gets a result that says so; the cancellation goes on.
     """
     calls = open_calls(run)
     executions = {execution.tool_call_id: execution for execution in run.executions}
@@ -31,7 +31,7 @@ async def run_calls(run: Run) -> bool:
     turn: list[ToolExecution] = []
     for call in calls:
         execution = executions.get(call.id)
-        if execution is None or execution.is_done and not _of_this_turn(run, execution):
+        if execution is None or (execution.is_done and not _of_this_turn(run, execution)):
             execution = _execution(run, call)
             run.executions.append(execution)
         turn.append(execution)
@@ -147,7 +147,9 @@ async def _run_one(run: Run, execution: ToolExecution, function: Function) -> No
 
     def progress(value: Any) -> None:
         event = value if isinstance(value, BaseEvent) else None
-        run.custom(event or ToolCallProgress(content=value, tool_call_id=execution.tool_call_id, tool_name=execution.tool_name))
+        run.custom(
+            event or ToolCallProgress(content=value, tool_call_id=execution.tool_call_id, tool_name=execution.tool_name)
+        )
 
     try:
         result = await call_function(
@@ -164,9 +166,7 @@ async def _run_one(run: Run, execution: ToolExecution, function: Function) -> No
     await _take(run, execution, function, result, changed=before is not None)
 
 
-async def _take(
-    run: Run, execution: ToolExecution, function: Function, result: ToolResult, *, changed: bool
-) -> None:
+async def _take(run: Run, execution: ToolExecution, function: Function, result: ToolResult, *, changed: bool) -> None:
     """Keep a result: on the execution, in the journal, in the stream, in this order."""
     execution.elapsed_s = result.elapsed_s
     execution.result = result.content

@@ -583,7 +583,7 @@ async def one_storage_serves_several_event_loops(open_storage: OpenStorage) -> N
     together = threading.Barrier(3, timeout=20)
 
     async def in_a_loop_of_its_own(name: str) -> None:
-        together.wait()  # noqa: ASYNC251  all three loops are up
+        together.wait()  # all three loops are up
         for number in range(5):
             await storage.begin(_run(f"{name}{number}"))
 

@@ -52,7 +52,7 @@ def key_of(arguments: dict[str, Any], user_id: str | None) -> Hashable | None:
 
 def _frozen(value: Any) -> Hashable:
     """The value as something that can be hashed. Its type belongs to it: 1, 1.0 and True are different arguments."""
-    cls = type(value)
+    cls: Any = type(value)
     if isinstance(value, dict):
         members: dict[Any, Any] = value
         return (cls, frozenset((_frozen(key), _frozen(item)) for key, item in members.items()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from agentrt.errors import ToolDefinitionError
 from agentrt.run.context import RunContext
@@ -35,10 +35,9 @@ async def resolve_tools(
     """Return the tools of a run. A function given in place of the list is called for it, with `ctx` or `agent`."""
     given: Any = tools
     if callable(given) and not isinstance(given, Function):
-        given = call_by_name(given, known_names(ctx), (ctx,))
-        if inspect.isawaitable(given):
-            given = await given
-    return collect_tools(given) if given else {}
+        made: Any = call_by_name(given, known_names(ctx), (ctx,))
+        given = await made if inspect.isawaitable(made) else made
+    return collect_tools(cast("Tools", given)) if given else {}
 
 
 def _each(tools: Tools) -> Iterable[Function[..., Any]]:
@@ -50,9 +49,9 @@ def _each(tools: Tools) -> Iterable[Function[..., Any]]:
         elif isinstance(item, type) and issubclass(item, Toolkit):
             raise ToolDefinitionError(f"{item.__name__} is a toolkit's class; give an instance: {item.__name__}()")
         elif callable(item):
-            yield function_of(item)
+            yield function_of(cast("Callable[..., Any]", item))
         elif isinstance(item, Iterable) and not isinstance(item, (str, bytes, dict)):
-            yield from _each(item)  # pyright: ignore[reportUnknownArgumentType]
+            yield from _each(cast("Tools", item))
         else:
             raise ToolDefinitionError(f"A tool is a callable, a Function or a Toolkit, not {item!r}")
 

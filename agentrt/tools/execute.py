@@ -179,9 +179,8 @@ def _around(hook: Callable[..., Any], inner: Call, name: str, known: dict[str, A
 async def _call_hook(hook: Callable[..., Any], known: dict[str, Any], in_order: tuple[Any, ...]) -> Any:
     if is_async(hook):
         return await call_by_name(hook, known, in_order)
-    result = await _in_thread(
-        getattr(hook, "__name__", repr(hook)), functools.partial(call_by_name, hook, known, in_order)
-    )
+    name = getattr(hook, "__name__", repr(hook))
+    result = await _in_thread(name, functools.partial(call_by_name, hook, known, in_order))
     return await result if inspect.isawaitable(result) else result
 
 

@@ -151,7 +151,7 @@ class Function(Definition, Generic[P, R]):
         descriptor: Any = self.entrypoint
         if instance is None and not isinstance(descriptor, (classmethod, staticmethod)):
             return self
-        bound = descriptor.__get__(instance, owner)
+        bound: Any = cast("Any", descriptor).__get__(instance, owner)
         return self if bound is descriptor else self.copy(entrypoint=bound)
 
     # --- what the engine asks ------------------------------------------------------------------------------------
@@ -300,7 +300,7 @@ def function_of(value: Callable[..., Any]) -> Function[..., Any]:
     if isinstance(value, Function):
         return cast("Function[..., Any]", value)
     if isinstance(value, types.MethodType) and isinstance(value.__func__, Function):
-        return cast("Function[..., Any]", value.__func__.__get__(value.__self__))  # @classmethod over @tool
+        return cast("Any", value).__func__.__get__(value.__self__)  # @classmethod over @tool
     return Function(value)
 
 

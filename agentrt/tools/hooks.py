@@ -36,7 +36,10 @@ def known_names(ctx: RunContext[Any]) -> dict[str, Any]:
 
 
 def call_by_name(hook: Callable[..., Any], known: Mapping[str, Any], in_order: tuple[Any, ...]) -> Any:
-    """Call a hook with the parameters it names; required ones of other names get `in_order`, first to last."""
+    """Call a hook with the parameters it names; one annotated `RunContext` is known by that.
+
+    Required ones of other names get `in_order`, first to last. Raises `TypeError` when there are more of them.
+    """
     positional: list[Any] = []
     named: dict[str, Any] = {}
     unnamed = list(in_order)
@@ -46,6 +49,8 @@ def call_by_name(hook: Callable[..., Any], known: Mapping[str, Any], in_order: t
         if name in known:
             value = known[name]
             unnamed = [other for other in unnamed if other is not value]
+        elif "RunContext" in str(parameter.annotation) and "ctx" in known:
+            value = known["ctx"]
         elif parameter.default is parameter.empty and unnamed:
             value = unnamed.pop(0)
         elif parameter.default is parameter.empty:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from inspect import Parameter as Inspected
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, NotRequired, cast
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -212,7 +212,7 @@ def _place(values: Any, path: tuple[int | str, ...]) -> tuple[Any, Any]:
         else:
             is_there = isinstance(values, dict) and step in values
         if is_there:
-            holder, key = values, step
+            holder, key = cast("Any", values), step
             values = holder[key]
         elif holder is None:
             break

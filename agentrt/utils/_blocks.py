@@ -131,7 +131,8 @@ def content_block(content: Any, *, markdown: bool) -> TextBlock:
 
 
 def error_block(message: str, kind: str) -> TextBlock:
-    return TextBlock(title=kind or "Error", style="red", text=clean(message))
+    text = clean(message).removeprefix(f"{kind}: ")
+    return TextBlock(title=kind or "Error", style="red", text=text)
 
 
 def pause_block(response: RunResponse[Any]) -> TextBlock | None:

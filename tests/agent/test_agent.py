@@ -64,8 +64,14 @@ async def test_options_of_a_run_replace_the_agents_for_this_run_only() -> None:
 
 async def test_input_may_be_messages() -> None:
     model = say("ok")
-    await Agent(model=model).arun([Message(role="user", content="a"), {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}])
-    assert [(m.role, m.content) for m in model.last_request.messages] == [("user", "a"), ("assistant", "b"), ("user", "c")]
+    await Agent(model=model).arun(
+        [Message(role="user", content="a"), {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    )
+    assert [(m.role, m.content) for m in model.last_request.messages] == [
+        ("user", "a"),
+        ("assistant", "b"),
+        ("user", "c"),
+    ]
 
 
 async def test_input_may_be_typed() -> None:

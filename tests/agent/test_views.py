@@ -161,7 +161,9 @@ async def test_two_hundred_concurrent_runs_of_one_object_share_nothing() -> None
             return reply(tool_calls=[("in_loop", {"tag": tag}), ("in_thread", {"tag": tag})])
         return " ".join(m.content or "" for m in request.messages)
 
-    agent = Agent(model=FunctionModel(answer), tools=[in_loop, in_thread], instructions="{tag}", add_state_in_messages=True)
+    agent = Agent(
+        model=FunctionModel(answer), tools=[in_loop, in_thread], instructions="{tag}", add_state_in_messages=True
+    )
 
     async def one(n: int) -> None:
         tag = f"tag-{n}"
@@ -186,7 +188,11 @@ async def test_a_sync_tool_may_run_another_agent() -> None:
 
     outer = Agent(
         model=FunctionModel(
-            lambda r: r.messages[-1].content or "" if r.messages[-1].role == "tool" else reply(tool_calls=[("ask", {"question": "q"})])
+            lambda r: (
+                r.messages[-1].content or ""
+                if r.messages[-1].role == "tool"
+                else reply(tool_calls=[("ask", {"question": "q"})])
+            )
         ),
         tools=[ask],
     )

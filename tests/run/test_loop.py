@@ -60,7 +60,9 @@ async def test_tool_results_go_back_to_the_model_in_call_order(way: Any) -> None
 
 @ways
 async def test_a_failing_model_raises_with_the_run_so_far(way: Any) -> None:
-    model = ScriptedModel(reply(tool_calls=[("add", {"a": 1, "b": 2})]), ModelServerError("boom", status=500), max_retries=0)
+    model = ScriptedModel(
+        reply(tool_calls=[("add", {"a": 1, "b": 2})]), ModelServerError("boom", status=500), max_retries=0
+    )
     with pytest.raises(ModelServerError) as caught:
         await way(Agent(model=model, tools=[add]))
 

@@ -12,7 +12,9 @@ class Holder:
     secret = "x"
 
 
-async def system_of(agent_options: dict[str, Any], message: str = "hi", **options: Any) -> tuple[str | None, list[str | None]]:
+async def system_of(
+    agent_options: dict[str, Any], message: str = "hi", **options: Any
+) -> tuple[str | None, list[str | None]]:
     model = FunctionModel(lambda request: "ok")
     await Agent(model=model, **agent_options).arun(message, **options)
     messages = model.last_request.messages
@@ -74,8 +76,17 @@ async def test_each_option_has_its_section() -> None:
         }
     )
     assert system is not None
-    parts = ["You are a poet.", "<your_role>", "- Rhyme.\n- Be brief.", "Your name is: Ann.", "markdown", "The current time is",
-             "<expected_output>\nA poem.", "<success_criteria>\nIt rhymes.", "It is spring."]  # fmt: skip
+    parts = [
+        "You are a poet.",
+        "<your_role>",
+        "- Rhyme.\n- Be brief.",
+        "Your name is: Ann.",
+        "markdown",
+        "The current time is",
+        "<expected_output>\nA poem.",
+        "<success_criteria>\nIt rhymes.",
+        "It is spring.",
+    ]
     places = [system.index(part) for part in parts]
     assert places == sorted(places)
 

@@ -38,8 +38,8 @@ class Work:
 
     async def check_cancelled(self, run_id: str) -> None:
         async with asyncio.timeout(5):
-            while len(asyncio.all_tasks()) > 1:
-                await asyncio.sleep(0)
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait(others)
         assert self.model.open_streams == 0
         stored = await self.storage.load_run(run_id)
         assert stored is not None and stored.status is RunStatus.CANCELLED
