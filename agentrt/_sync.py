@@ -162,11 +162,12 @@ class _Portal:
         before = copy_context()
         context = before.copy()
         one = _Call(lambda: func(*args, **kwargs), context)
+        cancels = _cancels()
         caller = threading.current_thread()
         self._callers.append(caller)
         try:
             self._loop.call_soon_threadsafe(one.start)
-            return _wait(one.future)
+            return _wait(one.future, cancels)
         except BaseException as error:
             if not one.future.done():
                 self._cancel(one)
@@ -243,23 +244,24 @@ def _is_waited_for(thread: threading.Thread) -> bool:
     return thread.is_alive() and not thread.daemon and thread is not threading.current_thread()
 
 
-def _wait(future: Future[T]) -> T:
-    """`future.result()` that Ctrl-C can interrupt everywhere."""
-    task = _current_task()
-    # under `asyncio.run`, Ctrl-C does no more than cancel the task, which is us
-    cancels = task.cancelling() if task else 0
-    while (task or os.name == "nt") and not future.done():  # on Windows no signal ends the wait for a lock
+def _wait(future: Future[T], cancels: int | None) -> T:
+    """`future.result()` that Ctrl-C can interrupt everywhere; `cancels` is `_cancels()` of before the call."""
+    while cancels is not None and not future.done():  # under `asyncio.run`, Ctrl-C does no more than cancel our task
         concurrent.futures.wait([future], POLL_S)
-        if task and task.cancelling() > cancels:
+        if (_cancels() or 0) > cancels:
             raise asyncio.CancelledError
+    while os.name == "nt" and not future.done():  # where no signal ends the wait for a lock
+        concurrent.futures.wait([future], POLL_S)
     return future.result()
 
 
-def _current_task() -> asyncio.Task[Any] | None:
+def _cancels() -> int | None:
+    """How often the task that runs here was cancelled; None outside tasks."""
     try:
-        return asyncio.current_task()
+        task = asyncio.current_task()
     except RuntimeError:
         return None
+    return task.cancelling() if task is not None else None
 
 
 def _bring_back(before: Context, after: Context) -> None:

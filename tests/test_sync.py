@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from agentrt import Agent
 from agentrt._sync import call, iterate
 from agentrt.errors import SyncInAsyncError
-from agentrt.testing import Signal
+from agentrt.models.base import ModelRequest
+from agentrt.run.events import RunContent
+from agentrt.testing import FunctionModel, Gate, ScriptedModel, Signal, reply
 from tests.sync_streams import Stream, double
 
 number: ContextVar[int] = ContextVar("number", default=0)
@@ -433,3 +436,54 @@ def test_three_loops_in_a_row_leave_the_portal_working():
         return call(double, 1)
 
     assert [asyncio.run(main()) for _ in range(3)] == [2, 2, 2]
+
+
+# --- agents ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_sync_tool_calls_another_agent_on_its_runs_own_loop():
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def inner_reply(request: ModelRequest) -> str:
+        loops.append(asyncio.get_running_loop())
+        return "inner answer"
+
+    def ask_inner() -> str:
+        """Ask the other agent."""
+        inner = Agent(model=FunctionModel(inner_reply))
+        streamed = "".join(event.content for event in inner.run("b", stream=True) if isinstance(event, RunContent))
+        assert streamed == "inner answer"
+        return inner.run("a").content or ""
+
+    async def main() -> None:
+        with ScriptedModel(reply(tool_calls=[("ask_inner", {})]), "done") as model:
+            async with asyncio.timeout(5):
+                await Agent(model=model, tools=[ask_inner]).arun("go")
+        assert model.last_request.messages[-1].content == "inner answer"
+        assert loops == [asyncio.get_running_loop()] * 2
+
+    asyncio.run(main())
+
+
+def test_an_agent_runs_twice_in_a_row_and_streams():
+    agent = Agent(model=ScriptedModel("one", "two", "three four"))
+
+    assert [agent.run("a").content, agent.run("b").content] == ["one", "two"]
+    assert "".join(e.content for e in agent.run("c", stream=True) if isinstance(e, RunContent)) == "three four"
+
+
+def test_break_ends_the_stream_of_an_agent():
+    gate = Gate()
+    model = ScriptedModel(reply("one two three", gate=gate, gate_after=1))
+    for event in Agent(model=model).run("a", stream=True):
+        if isinstance(event, RunContent):
+            break
+
+    assert model.open_streams == 0
+
+
+def test_five_threads_run_one_agent():
+    model = FunctionModel(lambda request: request.messages[-1].content or "")
+    agent = Agent(model=model)
+    with ThreadPoolExecutor(5) as pool:
+        assert list(pool.map(lambda text: agent.run(text).content, "abcde")) == list("abcde")

@@ -19,6 +19,7 @@ from agentrt.run.context import RunContext
 from agentrt.run.definition import Instructions, RunDefinition, Tools
 from agentrt.run.events import RunEvent
 from agentrt.run.history import flatten
+from agentrt.run.journal import Journal
 from agentrt.run.limits import RunLimits
 from agentrt.run.response import Out, RunResponse, ToolExecution
 from agentrt.run.run import Run, current_run, new_id, new_response
@@ -386,9 +387,11 @@ class Agent(RunDefinition[Out]):
             limits = replace(limits, tool_calls=definition.tool_call_limit)
         name = definition.name or definition.agent_id or "agent"
         here = record.here()
+        storage = definition.storage or _views.own_storage(record)
         run = Run(
             definition=definition,
-            storage=definition.storage or _views.own_storage(record),
+            storage=storage,
+            journal=Journal(storage, fields["run_id"]),
             limits=limits,
             parent=parent,
             path=(*parent.path, name) if parent is not None else (name,),
@@ -397,6 +400,7 @@ class Agent(RunDefinition[Out]):
             on_end=lambda response: record.ended(here, response),
             **fields,
         )
+        run.journal.session_id = run.session_id
         run.response = new_response(run.run_id, run.session_id, run.user_id, definition)
         return run
 

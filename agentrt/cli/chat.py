@@ -19,7 +19,7 @@ from agentrt.cli._decide import decide
 from agentrt.errors import AgentRTError
 from agentrt.run.response import RunResponse
 from agentrt.run.stream import RunStream
-from agentrt.utils.pprint import aprint_run
+from agentrt.utils.pprint import ashow_run
 
 HELP = """\
 /help    show this
@@ -59,7 +59,7 @@ def answer(
 
 def _printed(run: RunStream[Any], shown: dict[str, Any]) -> RunResponse[Any]:
     try:
-        return _sync.call(aprint_run, run, **shown)
+        return _sync.call(ashow_run, run, **shown)
     except Exception as error:
         raise AnswerFailed from error
 

@@ -175,7 +175,8 @@ def _error_of(body: Any) -> dict[str, Any]:
     error: Any = whole.get("error") or whole
     if isinstance(error, dict):
         return cast("dict[str, Any]", error)
-    return {key: value for key, value in whole.items() if key != "error"} | {"message": str(error)}
+    rest = {key: value for key, value in whole.items() if key != "error"}
+    return rest if error is True else rest | {"message": str(error)}
 
 
 def _message_of(error: dict[str, Any], body: Any, status: int | None) -> str:

@@ -83,8 +83,9 @@ class ToolCallDelta:
     """A piece of a tool call.
 
     `index` counts the calls of this answer from 0 in the order they were opened: the adapter sorts out what its
-    provider's indices and ids mean. `id` and `name` come with the first delta of an index (`id` is "" when the
-    provider gives none: the engine makes one up); later ones only carry `arguments` text.
+    provider's indices and ids mean. `id` comes with the first delta of an index (it is "" when the provider gives
+    none: the engine makes one up), and so does `name`, unless the provider sends it late; later deltas carry
+    `arguments` text.
     """
 
     index: int

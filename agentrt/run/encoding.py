@@ -15,11 +15,14 @@ from agentrt.run import events as _events
 from agentrt.run.events import BaseEvent, RunEvent, UnknownEvent
 
 
-def event_to_json(event: BaseEvent) -> str:
-    """Return the event as a JSON object. Fields without a value are left out; a typed answer is its plain data."""
+def event_to_json(event: BaseEvent, *, response: bool = True) -> str:
+    """Return the event as a JSON object. Fields without a value are left out; a typed answer is its plain data.
+
+    With `response=False` the `response` of a run's last event is left out, too.
+    """
     if isinstance(event, UnknownEvent):
         return json.dumps(event.data, ensure_ascii=False)
-    fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
+    fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event) if response or f.name != "response"}
     return json.dumps({k: v for k, v in fields.items() if v is not None}, default=_plain, ensure_ascii=False)
 
 

@@ -14,14 +14,12 @@ from typing import Any
 
 from agentrt.errors import AgentRTError, LimitReached
 from agentrt.run.events import (
-    BaseEvent,
     RunCancelled,
     RunCompleted,
     RunContinued,
     RunError,
     RunPaused,
     RunStarted,
-    StateConflict,
 )
 from agentrt.run.model_call import call_model
 from agentrt.run.prepare import prepare
@@ -29,7 +27,6 @@ from agentrt.run.response import RunResponse, RunStatus, StopReason
 from agentrt.run.resume import resume
 from agentrt.run.run import Run, current_run, log
 from agentrt.run.tool_calls import open_calls, run_calls, waits
-from agentrt.storage.base import Conflict
 
 LAST_TURN_S = 60.0
 """How long the last turn may take that a run gets when its time is up."""
@@ -55,19 +52,22 @@ async def drive(run: Run) -> RunResponse[Any]:
         await _failed(run, error)
         raise
     finally:
-        _ended(run, None)
+        if run.on_end is not None:
+            run.on_end(None)
 
 
 async def _enter(run: Run) -> None:
     if run.continues:
         await resume(run)
         run.fact(RunContinued())
+        await run.journal.write()
         return
     depth = run.limits.depth
     if depth is not None and run.depth >= depth:
         raise LimitReached("levels of nested runs", depth, "limits=RunLimits(depth=…)")
     await prepare(run)
     run.fact(RunStarted(model=f"{run.model.provider}:{run.model.id}"))
+    await run.journal.write()
 
 
 async def _turns(run: Run) -> None:
@@ -154,15 +154,13 @@ def _stopped_by_tool(run: Run) -> bool:
 async def _leave(run: Run) -> RunResponse[Any]:
     response = run.touch()
     if any(waits(execution) for execution in run.executions):
-        await _store(run, RunStatus.PAUSED)
-        _announce(run, RunPaused(response=response))
+        await run.save(RunStatus.PAUSED, RunPaused(response=response))
         return response
     if run.stop_reason != "tool":
         text = run.messages[-1].content or ""
         response.content = run.output.parse(text) if run.output is not None else text
     response.reasoning_content = "".join(m.reasoning_content or "" for m in run.messages) or None
-    await _store(run, RunStatus.COMPLETED)
-    _announce(run, RunCompleted(content=response.content, response=response))
+    await run.save(RunStatus.COMPLETED, RunCompleted(content=response.content, response=response))
     return response
 
 
@@ -172,8 +170,7 @@ async def _cancelled(run: Run) -> None:
     run.stop_reason = "cancelled"
     response = run.touch()
     response.content = _so_far(run)
-    await _store(run, RunStatus.CANCELLED)
-    _announce(run, RunCancelled(content=run.cancel_reason, response=response))
+    await run.save(RunStatus.CANCELLED, RunCancelled(content=run.cancel_reason, response=response))
 
 
 async def _failed(run: Run, error: Exception) -> None:
@@ -183,36 +180,21 @@ async def _failed(run: Run, error: Exception) -> None:
     response.status = RunStatus.FAILED
     response.error = f"{type(error).__name__}: {error}".rstrip(": ")
     response.content = _so_far(run)
+    with contextlib.suppress(AttributeError):  # an exception class with slots can't carry it
+        error.run_response = response  # pyright: ignore[reportAttributeAccessIssue]
+    last = RunError(content=response.error, error_type=type(error).__name__, response=response)
     if run.stored:
         try:
-            await _store(run, RunStatus.FAILED)
+            await run.save(RunStatus.FAILED, last)
+            return
         except AgentRTError as storage_error:
             error.add_note(f"The failed run could not be stored either: {storage_error}")
             log.error("run %s failed and could not be stored: %s", run.run_id, storage_error)
-    with contextlib.suppress(AttributeError):  # an exception class with slots can't carry it
-        error.run_response = response  # pyright: ignore[reportAttributeAccessIssue]
-    _announce(run, RunError(content=response.error, error_type=type(error).__name__, response=response))
+    run.fact(last)
+    run.journal.give_up()
 
 
 def _so_far(run: Run) -> str | None:
     """The text that a run cut short has given."""
     last = next((m for m in reversed(run.messages) if m.role == "assistant"), None)
     return last.content if last is not None else None
-
-
-def _announce(run: Run, event: BaseEvent) -> None:
-    """The last event of a run; whoever asks for the newest run finds this one from here on."""
-    _ended(run, run.response)
-    run.fact(event)
-
-
-def _ended(run: Run, response: RunResponse[Any] | None) -> None:
-    if run.on_end is not None:
-        run.on_end(response)
-        run.on_end = None
-
-
-async def _store(run: Run, status: RunStatus) -> None:
-    conflicts: tuple[Conflict, ...] = await run.save(status)
-    for conflict in conflicts:
-        run.fact(StateConflict(content=conflict.path, mine=conflict.mine, theirs=conflict.theirs))

@@ -49,6 +49,7 @@ async def call_model(run: Run, *, last_turn: bool) -> ModelAnswer:
     name = f"{run.model.provider}:{run.model.id}"
     request = _request(run, last_turn)
     run.fact(ModelCallStarted(index=run.model_calls, model=name))
+    await run.journal.write()
     draft = _Draft(run)
     try:
         answer = await _attempts(run.model, request, draft)
@@ -69,7 +70,7 @@ async def call_model(run: Run, *, last_turn: bool) -> ModelAnswer:
         raise
     run.usage.add(answer.usage)
     run.messages.append(answer.message)
-    await run.journal("model", lambda: {"message": answer.message, "usage": answer.usage})
+    run.journal.add_step("model", lambda: {"message": answer.message, "usage": answer.usage})
     run.fact(
         ModelCallCompleted(
             index=run.model_calls,
@@ -195,8 +196,10 @@ class _Draft:
 
     def _call(self, delta: ToolCallDelta) -> None:
         if delta.index == len(self.calls):
-            self.calls.append(_CallDraft(delta.id or f"call_{new_id()}", delta.name))
+            taken = any(call.id == delta.id for call in self.calls)  # an id stands for one call of an answer
+            self.calls.append(_CallDraft(f"call_{new_id()}" if taken or not delta.id else delta.id, delta.name))
         call = self.calls[delta.index]
+        call.name = call.name or delta.name
         if delta.arguments:
             call.arguments.append(delta.arguments)
             if self.run.stream:

@@ -51,7 +51,7 @@ class Output:
 
     def _unwrapped(self, value: Any) -> Any:
         members = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-        return members[_WRAPPED] if self.wrapped and members.keys() == {_WRAPPED} else value
+        return members[_WRAPPED] if self.wrapped and members.keys() == {_WRAPPED} else cast("Any", value)
 
 
 @lru_cache(maxsize=256)

@@ -39,7 +39,7 @@ async def prepare(run: Run) -> None:
     await fit_out(run)
     run.system = await system_message(run)
     if run.system is not None:
-        await run.journal("prompt", lambda: {"system": run.system})
+        run.journal.add_step("prompt", lambda: {"system": run.system})
     log.debug("run %s: %d messages of history, tools %s", run.run_id, len(run.history), ", ".join(run.tools) or "none")
 
 

@@ -50,13 +50,14 @@ def _load(run: Run, stored: StoredRun) -> None:
         setattr(run.response, name, value)
     run.response.status = RunStatus.RUNNING
     run.session_id, run.user_id = stored.session_id, stored.user_id
+    run.journal.session_id = stored.session_id
     run.messages = list(stored.messages)
     run.executions = list(run.response.tools)
     run.response.usage = run.response.usage or Usage()
     run.system = kept.get("system")
     run.model_calls = kept.get("model_calls", 0)
     run.tool_calls = kept.get("tool_calls", 0)
-    run.seq = stored.last_seq
+    run.journal.resume_at(stored.last_seq, kept.get("steps", 0))
 
 
 def _decide(run: Run) -> None:

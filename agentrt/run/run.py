@@ -10,25 +10,23 @@ import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from agentrt.models.base import Model
 from agentrt.models.message import Message, Usage, utc_now
 from agentrt.run.context import RunContext
 from agentrt.run.definition import RunDefinition
-from agentrt.run.events import BaseEvent, DeltaEvent
+from agentrt.run.events import BaseEvent, DeltaEvent, StateConflict
+from agentrt.run.journal import Journal
 from agentrt.run.limits import RunLimits
 from agentrt.run.response import RunResponse, RunStatus, StopReason, ToolExecution
-from agentrt.storage.base import Conflict, RunChange, StateChange, Step, Storage
+from agentrt.storage.base import Committed, Conflict, RunChange, StateChange, Storage
 from agentrt.storage.merge import copy_state
 from agentrt.tools.function import Function
 
 log = logging.getLogger("agentrt")
 current_run: ContextVar[Run | None] = ContextVar("agentrt_current_run", default=None)
 """The run that the running code works for: runs started there are its children."""
-
-E = TypeVar("E", bound=BaseEvent)
-D = TypeVar("D", bound=DeltaEvent)
 
 
 def new_id() -> str:
@@ -37,10 +35,11 @@ def new_id() -> str:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Run:
-    """One execution. `emit` is where its events go; None when nobody reads them."""
+    """One execution."""
 
     definition: RunDefinition[Any]
     storage: Storage
+    journal: Journal
     limits: RunLimits
     run_id: str
     session_id: str
@@ -54,7 +53,6 @@ class Run:
     on_start: Callable[[], None] | None = None
     on_end: Callable[[RunResponse[Any] | None], None] | None = None
     """Told once, before the final event; without a response when the run never came to be stored."""
-    emit: Callable[[BaseEvent], None] | None = None
     stream: bool = False
     continues: bool = False
     """Does it go on with a stored run?"""
@@ -78,8 +76,6 @@ class Run:
     response: RunResponse[Any] = field(default_factory=RunResponse[Any])
     model_calls: int = 0
     tool_calls: int = 0
-    steps: int = 0
-    seq: int = 0
     offset: int = 0
     stop_reason: StopReason | None = None
     cancel_reason: str | None = None
@@ -88,13 +84,6 @@ class Run:
     started: float = field(default_factory=time.perf_counter)
     loop: asyncio.AbstractEventLoop | None = None
     thread_id: int = 0
-
-    @property
-    def root(self) -> Run:
-        run = self
-        while run.parent is not None and run.parent.emit is not None and run.emit is run.parent.emit:
-            run = run.parent
-        return run
 
     @property
     def depth(self) -> int:
@@ -111,32 +100,27 @@ class Run:
 
     # --- events --------------------------------------------------------------------------------------------------
 
-    def fact(self, event: E) -> E:
-        """Number an event, say whose it is, and put it into the stream."""
-        root = self.root
-        root.seq += 1
-        event.seq = root.seq
+    def fact(self, event: BaseEvent) -> None:
+        """Say whose an event is, and hand it to the journal, whose next write stores and announces it."""
         self._sign(event)
-        if self.emit is not None:
-            self.emit(event)
-        return event
+        self.journal.add(event)
 
     def custom(self, event: BaseEvent) -> None:
         """Put a tool's own event into the stream, from whatever thread it comes."""
-        if self.loop is None or threading.get_ident() == self.thread_id:
-            self.fact(event)
-        else:
-            self.loop.call_soon_threadsafe(self.fact, event)
+        if self.loop is not None and threading.get_ident() != self.thread_id:
+            self.loop.call_soon_threadsafe(self.custom, event)
+            return
+        self.fact(event)
+        self.journal.write_soon()
 
-    def delta(self, event: D) -> D:
+    def delta(self, event: DeltaEvent) -> None:
         """Place a piece of text after the last fact, and put it into the stream."""
-        event.seq = self.root.seq
+        event.seq = self.journal.announced
         event.offset = self.offset
         self.offset += len(event.content)
         self._sign(event)
-        if self.emit is not None:
-            self.emit(event)
-        return event
+        if self.journal.emit is not None:
+            self.journal.emit(event)
 
     def _sign(self, event: BaseEvent) -> None:
         event.run_id = self.run_id
@@ -148,20 +132,13 @@ class Run:
 
     # --- storage -------------------------------------------------------------------------------------------------
 
-    async def journal(self, kind: str, data: Callable[[], dict[str, Any]]) -> None:
-        """Commit one step before it is used or announced. Costs nothing where storage does not outlive the process."""
-        if not self.storage.durable:
-            return
-        self.steps += 1
-        step = Step(number=self.steps, kind=kind, data=data())
-        await self.storage.commit(RunChange(run_id=self.run_id, session_id=self.session_id, steps=[step]))
-
-    async def save(self, status: RunStatus) -> tuple[Conflict, ...]:
-        """Commit all that the run has come to, with its session's state; return where that clashed with other runs."""
-        self.response.status = status
-        self.response.elapsed_s = time.perf_counter() - self.started
-        self.response.session_state = self.state
-        committed = await self.storage.commit(
+    async def save(self, status: RunStatus, last: BaseEvent) -> None:
+        """Store all that the run has come to, with its session's state, and then announce its last event."""
+        response = self.touch()
+        response.status = status
+        response.elapsed_s = time.perf_counter() - self.started
+        self._sign(last)
+        await self.journal.commit(
             RunChange(
                 run_id=self.run_id,
                 session_id=self.session_id,
@@ -169,14 +146,27 @@ class Run:
                 messages=self.messages,
                 response=self.record(),
                 state=StateChange(base=self.base_state, mine=self.state),
-                last_seq=self.seq,
-            )
+            ),
+            last,
+            self._conflict,
+            before=self._settle,
         )
+
+    def _settle(self, committed: Committed) -> None:
+        """Take over the state as it was merged; whoever asks for the newest run finds this one from here on."""
         if committed.state is not None:
             self.state.clear()
             self.state.update(committed.state)
             self.base_state = copy_state(committed.state)
-        return tuple(committed.conflicts)
+        self.response.session_state = self.state
+        if self.on_end is not None:
+            self.on_end(self.response)
+            self.on_end = None
+
+    def _conflict(self, conflict: Conflict) -> BaseEvent:
+        event = StateConflict(content=conflict.path, mine=conflict.mine, theirs=conflict.theirs)
+        self._sign(event)
+        return event
 
     def record(self) -> dict[str, Any]:
         """The response as it is stored: without the messages and the state, which have their own places."""
@@ -186,9 +176,14 @@ class Run:
             for name in response.__dataclass_fields__
             if name not in ("messages", "session_state") and getattr(response, name) is not None
         }
-        if response.status is RunStatus.PAUSED:
-            # what the run goes on from, and its last readers don't need
-            record["resume"] = {"system": self.system, "model_calls": self.model_calls, "tool_calls": self.tool_calls}
+        if response.status in (RunStatus.PAUSED, RunStatus.FAILED):
+            # what the run goes on from; the messages stand for all steps up to this one
+            record["resume"] = {
+                "system": self.system,
+                "model_calls": self.model_calls,
+                "tool_calls": self.tool_calls,
+                "steps": self.journal.last_step,
+            }
         return record
 
     # --- the answer ----------------------------------------------------------------------------------------------

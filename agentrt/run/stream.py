@@ -11,6 +11,8 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any, Generic, Self
 
+import anyio
+
 from agentrt.run.events import INTERMEDIATE, BaseEvent, DeltaEvent, RunContent, RunEvent
 from agentrt.run.loop import drive
 from agentrt.run.response import Out, RunResponse
@@ -19,6 +21,8 @@ from agentrt.run.run import Run
 JOIN_BEYOND = 4096
 """A reader that is this many events behind gets further deltas joined. Facts are never joined."""
 JOINED_CHARS = 16_384
+CLOSE_S = 5.0
+"""How long the end of a run is waited for by a task that is itself being cancelled."""
 
 
 class Channel:
@@ -49,17 +53,19 @@ class RunStream(Generic[Out]):
     """A run being driven, and its events: `async with agent.stream(…) as run: async for event in run: …`.
 
     Iterating ends after the run's last event, also when the run failed (with `raises`, the error is raised then).
-    Leaving the `async with`, `aclose`, cancelling the reader's task and dropping the last reference all cancel the
-    run, close its connections and leave no task behind.
+    Leaving the `async with`, `aclose` and dropping the last reference all cancel the run, close its connections and
+    leave no task behind; so does cancelling a task in its `async for`, where there may be no `async with` (`raises`).
     """
 
     def __init__(self, run: Run, *, all_steps: bool = False, raises: bool = False, events: bool = True) -> None:
         self._run = run
         self._raises = raises
+        self._alone = False
+        """Is it read by an `async for`, and nothing else that would close it?"""
         self._channel = Channel(all_steps)
         self._driver: asyncio.Task[RunResponse[Out]] | None = None
         run.stream = events
-        run.emit = self._channel.emit if events else None
+        run.journal.emit = self._channel.emit if events else None
 
     @property
     def run_id(self) -> str:
@@ -92,6 +98,7 @@ class RunStream(Generic[Out]):
         return self
 
     def __aiter__(self) -> Self:
+        self._alone = self._raises
         return self
 
     async def __anext__(self) -> RunEvent:
@@ -104,7 +111,13 @@ class RunStream(Generic[Out]):
                     raise error
                 raise StopAsyncIteration
             channel.wake.clear()
-            await channel.wake.wait()
+            try:
+                await channel.wake.wait()
+            except asyncio.CancelledError:
+                # not so when an `anext` alone is cancelled, as `wait_for` does: its reader comes again
+                if self._alone:
+                    await self.aclose()
+                raise
         return channel.events.popleft()  # pyright: ignore[reportReturnType]  the driver emits RunEvents
 
     async def next_batch(self) -> list[RunEvent]:
@@ -148,8 +161,16 @@ class RunStream(Generic[Out]):
     async def aclose(self) -> None:
         """End the run; wait until it is stored and its connections are closed. From any task, any number of times."""
         self._signal()
-        if self._driver is not None:
-            await asyncio.wait([self._driver])
+        driver = self._driver
+        if driver is None or driver.done():
+            return
+        try:
+            await asyncio.wait([driver])
+        except asyncio.CancelledError:
+            # in a cancelled scope of anyio every await fails at once; the run's last write is waited for all the same
+            with anyio.move_on_after(CLOSE_S, shield=True):
+                await asyncio.wait([driver])
+            raise
 
     def _signal(self) -> None:
         self._run.cancel_flag.set()

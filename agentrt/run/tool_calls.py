@@ -36,11 +36,13 @@ async def run_calls(run: Run) -> bool:
             run.executions.append(execution)
         turn.append(execution)
         function = run.tools.get(call.name)
-        if not execution.is_done and not waits(execution) and function is not None:
+        if execution.confirmed is False and not execution.is_done:
+            note = f" The user says: {execution.confirmation_note}" if execution.confirmation_note else ""
+            _refuse(run, execution, f"Not called: the user rejected this call.{note}", "rejected")
+        elif not execution.is_done and not waits(execution) and function is not None:
             todo.append((execution, function))
     try:
         if todo:
-            await run.journal("intent", lambda: {"calls": [execution.tool_call_id for execution, _ in todo]})
             await _run_together(run, todo)
     except BaseException:
         for execution in turn:
@@ -114,35 +116,41 @@ def _execution(run: Run, call: ToolCall) -> ToolExecution:
 async def _run_together(run: Run, todo: list[tuple[ToolExecution, Function]]) -> None:
     """Run what shares state in call order, all else at once, up to `parallel_tools`."""
     room = asyncio.Semaphore(run.limits.parallel_tools)
+    stateful = [item for item in todo if item[1].stateful]
+    free = [item for item in todo if not item[1].stateful]
 
     async def alone(execution: ToolExecution, function: Function) -> None:
         async with room:
             await _run_one(run, execution, function)
 
-    async def in_order(stateful: list[tuple[ToolExecution, Function]]) -> None:
-        for execution, function in stateful:
+    async def in_order() -> None:
+        for at, (execution, function) in enumerate(stateful):
+            if at:
+                await _intend(run, [execution])
             await alone(execution, function)
 
-    stateful = [item for item in todo if item[1].stateful]
+    await _intend(run, [execution for execution, _ in (*free, *stateful[:1])])
     try:
         async with asyncio.TaskGroup() as group:
             if stateful:
-                group.create_task(in_order(stateful))
-            for item in todo:
-                if not item[1].stateful:
-                    group.create_task(alone(*item))
+                group.create_task(in_order())
+            for item in free:
+                group.create_task(alone(*item))
     except BaseExceptionGroup as failures:
         # a tool's failure is a result; what comes out here is the runtime's own, as a failed commit
         raise failures.exceptions[0] from None
 
 
+async def _intend(run: Run, executions: list[ToolExecution]) -> None:
+    """Store that these calls are about to run: after a crash, their outcome is unknown."""
+    run.journal.add_step("intent", lambda: {"calls": [execution.tool_call_id for execution in executions]})
+    for execution in executions:
+        run.fact(ToolCallStarted(content=execution.tool_name, tool=replace(execution)))
+    await run.journal.write()
+
+
 async def _run_one(run: Run, execution: ToolExecution, function: Function) -> None:
-    if execution.confirmed is False:
-        note = f" The user says: {execution.confirmation_note}" if execution.confirmation_note else ""
-        _refuse(run, execution, f"Not called: the user rejected this call.{note}", "rejected")
-        return
     before = copy_state(run.state) if function.stateful else None
-    run.fact(ToolCallStarted(content=execution.tool_name, tool=replace(execution)))
     context = run.tool_context(execution)
 
     def progress(value: Any) -> None:
@@ -174,9 +182,10 @@ async def _take(run: Run, execution: ToolExecution, function: Function, result: 
     execution.tool_call_error = result.error is not None
     if result.exception is not None:
         log.debug("tool %s failed", function.name, exc_info=result.exception)
-    await run.journal("tool", lambda: {"execution": execution, "state": run.state if changed else None})
+    run.journal.add_step("tool", lambda: {"execution": execution, "state": run.state if changed else None})
     event = ToolCallError if execution.tool_call_error else ToolCallCompleted
     run.fact(event(content=execution.result, tool=execution))
+    await run.journal.write()
 
 
 def _refuse(run: Run, execution: ToolExecution, text: str, error: str) -> None:

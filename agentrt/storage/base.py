@@ -9,7 +9,7 @@ was called is carried out whole and in the order of the calls, also when the awa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -115,12 +115,16 @@ class RunChange:
     expect: RunStatus | None = None
     """Commit only if the stored status is this; else raise `AlreadyContinued`."""
     steps: Sequence[Step] = ()
-    events: Sequence[tuple[int, str]] = ()
-    """Facts: (seq, the event's JSON)."""
+    events: Sequence[tuple[int, str]] | Callable[[Sequence[Conflict]], Sequence[tuple[int, str]]] = ()
+    """Facts: (seq, the event's JSON); or what makes them, called once the state is merged, maybe more than once."""
     messages: Sequence[Message] | None = None
     response: dict[str, Any] | None = None
     state: StateChange | None = None
     last_seq: int | None = None
+
+    def facts(self, conflicts: Sequence[Conflict]) -> Sequence[tuple[int, str]]:
+        """The events to store when merging the state gave these conflicts."""
+        return self.events(conflicts) if callable(self.events) else self.events
 
 
 @dataclass(slots=True, kw_only=True)

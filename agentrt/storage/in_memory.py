@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -87,16 +87,16 @@ class InMemoryStorage(Storage):
             if change.expect is not None and run.status is not change.expect:
                 raise AlreadyContinued(f"Run {run.run_id!r} is {run.status.value.lower()} by now")
             taken = {step.number for step in run.steps} if change.steps else ()
-            if any(step.number in taken for step in change.steps) or any(
-                seq in kept.events for seq, _ in change.events
-            ):
-                raise RunBusy(f"Run {run.run_id!r} has moved on: what is to be added to it is there already")
             committed = Committed()
-            if change.state is not None:  # first, as it may fail
+            if change.state is not None:
                 state, conflicts = merge(change.state.base, change.state.mine, session.stored.state)
-                session.stored.state = state
-                committed = Committed(state=copy_state(state), conflicts=conflicts)
-            _apply(kept, change)
+                committed = Committed(state=state, conflicts=conflicts)
+            events = change.facts(committed.conflicts)
+            if any(step.number in taken for step in change.steps) or any(seq in kept.events for seq, _ in events):
+                raise RunBusy(f"Run {run.run_id!r} has moved on: what is to be added to it is there already")
+            if committed.state is not None:
+                session.stored.state = copy_state(committed.state)
+            _apply(kept, change, events)
             session.stored.updated_at = run.updated_at
             return committed
 
@@ -206,7 +206,7 @@ class InMemoryStorage(Storage):
         return history[::-1]
 
 
-def _apply(kept: _Run, change: RunChange) -> None:
+def _apply(kept: _Run, change: RunChange, events: Sequence[tuple[int, str]]) -> None:
     run = kept.stored
     run.status = change.status or run.status
     if change.messages is not None:
@@ -218,7 +218,7 @@ def _apply(kept: _Run, change: RunChange) -> None:
     run.steps.extend(replace(step, data=copy_state(step.data)) for step in change.steps)
     if run.status in (RunStatus.COMPLETED, RunStatus.CANCELLED):
         run.steps.clear()
-    kept.events.update(change.events)
+    kept.events.update(events)
     run.updated_at = utc_now()
 
 

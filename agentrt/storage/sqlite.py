@@ -104,9 +104,7 @@ class SqliteStorage(Storage):
         sql, run_id, session_id = self._sql, change.run_id, change.session_id
         now = to_micros(utc_now())
         columns = _columns(change, now)
-        update = sql.update_run(columns)
         steps = [(run_id, step.number, step.kind, dumps(step.data, f"step {step.number}")) for step in change.steps]
-        events = [(run_id, seq, now, clean_text(data)) for seq, data in change.events]
         state = change.state
         if state is not None:  # what the run goes on changing is not what another thread may read
             state = StateChange(base=state.base, mine=copy_state(state.mine))
@@ -117,7 +115,11 @@ class SqliteStorage(Storage):
                 raise RunNotFound(f"There is no run {run_id!r} in session {session_id!r}")
             if change.expect is not None and found[0] != change.expect.value:
                 raise AlreadyContinued(f"Run {run_id!r} is {found[0].lower()} by now")
-            connection.execute(update, (*columns.values(), run_id))
+            merged = self._merge_state(connection, session_id, state, now) if state is not None else Committed()
+            events = [(run_id, seq, now, clean_text(data)) for seq, data in change.facts(merged.conflicts)]
+            if events:
+                columns["last_seq"] = events[-1][1]
+            connection.execute(sql.update_run(columns), (*columns.values(), run_id))
             try:
                 connection.executemany(sql.insert_step, steps)
                 connection.executemany(sql.insert_event, events)
@@ -125,7 +127,7 @@ class SqliteStorage(Storage):
                 raise RunBusy(f"Run {run_id!r} has moved on: what is to be added to it is there already") from error
             if change.status in (RunStatus.COMPLETED, RunStatus.CANCELLED):
                 connection.execute(sql.delete_steps, (run_id,))
-            return self._merge_state(connection, session_id, state, now) if state is not None else Committed()
+            return merged
 
         return await self._write(work)
 

@@ -24,7 +24,17 @@ from typing import Any, TypeAlias
 from agentrt.errors import AlreadyContinued, CodecError, RunBusy, RunNotFound, SessionAccessDenied, StorageError
 from agentrt.models.message import Message, ToolCall
 from agentrt.run.response import RunStatus, ToolExecution
-from agentrt.storage.base import Committed, Opening, RunChange, StateChange, Step, Storage, StoredRun, StoredSession
+from agentrt.storage.base import (
+    Committed,
+    Conflict,
+    Opening,
+    RunChange,
+    StateChange,
+    Step,
+    Storage,
+    StoredRun,
+    StoredSession,
+)
 
 __all__ = ["OpenStorage", "StorageCheck", "storage_checks"]
 
@@ -193,6 +203,21 @@ async def events_are_read_from_a_place_on(open_storage: OpenStorage) -> None:
     assert await storage.load_events("r1") == [(1, '{"n":1}'), (2, '{"n":2}'), (3, '{"n":3}')]
     assert await storage.load_events("r1", after=1, limit=1) == [(2, '{"n":2}')]
     assert await storage.load_events("r2") == []
+
+
+@_check
+async def events_may_be_made_of_the_conflicts_that_the_commit_finds(open_storage: OpenStorage) -> None:
+    storage = open_storage()
+    await storage.begin(_run("r1"))
+    await storage.begin(_run("r2"))
+    await storage.commit(_change("r1", state=StateChange(base={}, mine={"a": 1})))
+
+    def events(conflicts: Sequence[Conflict]) -> list[tuple[int, str]]:
+        return [(number, conflict.path) for number, conflict in enumerate(conflicts, 1)]
+
+    await storage.commit(_change("r2", state=StateChange(base={}, mine={"a": 2}), events=events))
+
+    assert await storage.load_events("r2") == [(1, 'session_state["a"]')]
 
 
 # --- history ---------------------------------------------------------------------------------------------------------

@@ -177,9 +177,19 @@ class _TestModel(Model):
         super().__init__(**options)
         self.requests: list[ModelRequest] = []
         """What was asked, in order, as it was at the time of the call."""
-        self.open_streams = 0
-        """How many answers are being streamed now; one that was closed or cancelled no longer counts."""
+        self._open: set[object] = set()
         self._numbers = itertools.count(1)
+
+    def copy(self, **changes: Any) -> Self:
+        """Return a copy that goes on with the same script and the same records."""
+        twin = super().copy(**changes)
+        twin.__dict__ = self.__dict__ | twin.__dict__
+        return twin
+
+    @property
+    def open_streams(self) -> int:
+        """How many answers are being streamed now; one that was closed or cancelled no longer counts."""
+        return len(self._open)
 
     @property
     def last_request(self) -> ModelRequest:
@@ -187,13 +197,14 @@ class _TestModel(Model):
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
         self.requests.append(_recorded(request))
-        self.open_streams += 1
+        mark = object()
+        self._open.add(mark)
         try:
             async with aclosing(await self._answered(request)) as deltas:
                 async for delta in deltas:
                     yield delta
         finally:
-            self.open_streams -= 1
+            self._open.discard(mark)
 
     def _next_answer(self, request: ModelRequest) -> Answer | Answering:
         raise NotImplementedError

@@ -94,7 +94,7 @@ def _from_value(values: Any, raw: Any) -> Arguments:
 
 
 def _kind(value: Any) -> str:
-    names = {list: "list", str: "text", bool: "boolean", int: "number", float: "number"}
+    names: dict[Any, str] = {list: "list", str: "text", bool: "boolean", int: "number", float: "number"}
     return names.get(type(value), type(value).__name__)
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, cast
 
 MAX_ENTRIES = 256
 
@@ -52,16 +52,14 @@ def key_of(arguments: dict[str, Any], user_id: str | None) -> Hashable | None:
 
 def _frozen(value: Any) -> Hashable:
     """The value as something that can be hashed. Its type belongs to it: 1, 1.0 and True are different arguments."""
-    cls: Any = type(value)
+    cls = cast("Any", type(value))
     if isinstance(value, dict):
-        members: dict[Any, Any] = value
+        members = cast("dict[Any, Any]", value)
         return (cls, frozenset((_frozen(key), _frozen(item)) for key, item in members.items()))
     if isinstance(value, (list, tuple)):
-        items: list[Any] | tuple[Any, ...] = value
-        return (cls, tuple(_frozen(item) for item in items))
+        return (cls, tuple(_frozen(item) for item in cast("list[Any]", value)))
     if isinstance(value, (set, frozenset)):
-        elements: set[Any] | frozenset[Any] = value
-        return (cls, frozenset(_frozen(item) for item in elements))
+        return (cls, frozenset(_frozen(item) for item in cast("set[Any]", value)))
     if dataclasses.is_dataclass(value):
         return (cls, tuple(_frozen(getattr(value, field.name)) for field in dataclasses.fields(value)))
     if hasattr(cls, "model_fields"):

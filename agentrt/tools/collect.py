@@ -48,7 +48,7 @@ def _each(tools: Tools) -> Iterable[Function[..., Any]]:
             yield from item.functions.values()
         elif isinstance(item, type) and issubclass(item, Toolkit):
             raise ToolDefinitionError(f"{item.__name__} is a toolkit's class; give an instance: {item.__name__}()")
-        elif callable(item):
+        elif callable(cast("Any", item)):
             yield function_of(cast("Callable[..., Any]", item))
         elif isinstance(item, Iterable) and not isinstance(item, (str, bytes, dict)):
             yield from _each(cast("Tools", item))

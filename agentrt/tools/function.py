@@ -138,8 +138,10 @@ class Function(Definition, Generic[P, R]):
     def copy(self, **changes: Any) -> Self:
         """Return a new tool with these options changed. It caches its results for itself."""
         twin = super().copy(**changes)
-        for made in ("_spec", "_cache", *(("_schema",) if "entrypoint" in changes else ())):
-            twin.__dict__.pop(made, None)
+        if self._namespace is not None:
+            twin._namespace = self._namespace
+        if "entrypoint" not in changes:
+            twin._schema = self._schema
         twin._settle()
         return twin
 

@@ -69,7 +69,8 @@ def _text(value: Any) -> str:
     try:
         return _ENCODER.encode(plain)
     except (TypeError, ValueError, RecursionError):  # keys that are no texts, NaN, circles: rare, so looked for late
-        return _ENCODER.encode(_without_traps(plain, ()))
+        plain = _without_traps(plain, ())
+        return plain if isinstance(plain, str) else _ENCODER.encode(plain)
 
 
 def _plain(value: Any) -> Any:

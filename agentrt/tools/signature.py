@@ -223,7 +223,8 @@ def _unpacked(hint: Any) -> list[Parameter]:
     cls: Any = get_args(hint)[0]
     parameters: list[Parameter] = []
     for name, member in get_type_hints(cls, include_extras=True).items():
-        if get_origin(member) in (Required, NotRequired):
-            member = get_args(member)[0]
-        parameters.append(Parameter(name, member, required=name in cls.__required_keys__))
+        required = name in cls.__required_keys__
+        if (qualifier := get_origin(member)) in (Required, NotRequired):  # postponed ones are in no __required_keys__
+            member, required = get_args(member)[0], qualifier is Required
+        parameters.append(Parameter(name, member, required=required))
     return parameters

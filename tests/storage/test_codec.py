@@ -104,7 +104,7 @@ VALUES: list[Any] = [
     Message(role="assistant", content="c", tool_calls=[ToolCall(id="a", name="b")], images=[Image(path=Path("p"))]),
     ToolExecution(tool_call_id="a", tool_name="b", user_input_schema=[UserInputField(name="n", field_type=int)]),
     *(
-        Person(name="Ann", home=Address(town="Rome"), **{"nick": "A"}),
+        Person.model_validate({"name": "Ann", "home": {"town": "Rome"}, "nick": "A"}),
         Numbers([1, 2]),
         Address.model_construct(city="Bonn"),
     ),
@@ -229,7 +229,7 @@ class Holder:
         ({"cart": [0, 1, Outer.Inner(Holder())]}, '["cart"][2].value'),
         ({"a": {"it's": {3: threading.Lock()}}}, '["a"]["it\'s"][3]'),
         ({"a": (1, {Holder()})}, '["a"][1]{…}'),
-        ({"p": Person(name="Ann", **{"extra": Holder()})}, '["p"].extra'),
+        ({"p": Person.model_validate({"name": "Ann", "extra": Holder()})}, '["p"].extra'),
         ({"f": lambda: None}, '["f"]'),
         ({"m": [Message(role="user", parts=[{"x": Holder()}])]}, '["m"][0].parts[0]["x"]'),
         ({"k": {Holder: 1}}, '["k"]'),

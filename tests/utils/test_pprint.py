@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 from rich.console import Console
 
+from agentrt import Agent
 from agentrt.errors import ModelError
 from agentrt.models.message import Message, Usage
 from agentrt.run.events import (
@@ -28,9 +29,10 @@ from agentrt.run.events import (
     ToolCallStarted,
 )
 from agentrt.run.response import RunResponse, RunStatus, ToolExecution, UserInputField
+from agentrt.testing import ScriptedModel, reply
 from agentrt.utils import pprint as pprint_module
 from agentrt.utils._clean import Cleaner, clean
-from agentrt.utils.pprint import apprint_run_response, aprint_run, pprint_run_response
+from agentrt.utils.pprint import apprint_run_response, aprint_run, ashow_run, pprint_run_response
 
 Items = list[Any]
 
@@ -275,7 +277,7 @@ async def test_a_run_is_printed_with_its_message_and_returned(message: Any):
     response = RunResponse[str](run_id="r", content="Hi")
     run = FakeRun([*contents("Hi"), completed("Hi")], response)
 
-    assert await aprint_run(run, message=message, console=console, show_time=False) is response
+    assert await ashow_run(run, message=message, console=console, show_time=False) is response
     assert console.file.getvalue() == "Message: Hello?\n\nHi\n\n"  # pyright: ignore[reportAttributeAccessIssue]
     assert run.left
 
@@ -372,3 +374,32 @@ def test_what_a_tool_prints_stands_above_the_panels(capsys: pytest.CaptureFixtur
     assert shown[0] == "printed by a tool"
     assert "get_weather(city='Rome')" in shown[2]
     assert capsys.readouterr().out == ""
+
+
+# --- agents ----------------------------------------------------------------------------------------------------------
+
+
+def get_weather(city: str) -> str:
+    """The weather of a city."""
+    return "sunny"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_agent_prints_its_message_tools_and_answer(stream: bool):
+    console = Console(file=io.StringIO(), width=80)
+    with ScriptedModel(reply("Let me see.", tool_calls=[("get_weather", {"city": "Rome"})]), "It is sunny.") as model:
+        Agent(model=model, tools=[get_weather]).print_response("Weather?", stream=stream, console=console)
+
+    text = re.sub(r"[\d.]+ m?s", "1 s", console.file.getvalue())  # pyright: ignore[reportAttributeAccessIssue]
+    assert text == (
+        "Message: Weather?\n\nLet me see.\n\nTool calls: get_weather(city='Rome')  1 s\n  sunny\n\nIt is sunny.\n"
+        "(1 s · 6 tokens in, 6 out)\n\n"
+    )
+
+
+async def test_an_agent_prints_typed_content_from_async_code():
+    console = Console(file=io.StringIO(), width=80)
+    agent = Agent(model=ScriptedModel('{"name": "Rome", "people": 3}'), response_model=City)
+    await agent.aprint_response("Which?", console=console)
+
+    assert '{\n  "name": "Rome",\n  "people": 3\n}' in console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]

@@ -64,9 +64,13 @@ class AnswerReader:
         try:
             chunk = jiter.from_json(data)
         except ValueError:
-            if name not in ("", "message", "error"):
+            if name == "error":
+                raise self._source.of_body(data.decode("utf-8", "replace")) from None
+            if name not in ("", "message"):
                 return []  # a heartbeat of the server's own
             chunk = self._decode(data)
+        if name == "error":
+            raise self._source.of_body(chunk)
         try:
             return self._chunk(chunk)
         except _MALFORMED as error:
@@ -95,7 +99,7 @@ class AnswerReader:
 
     def _chunk(self, chunk: dict[str, Any]) -> list[ModelDelta]:
         choices: list[dict[str, Any]] | None = chunk.get("choices")
-        if chunk.get("error"):
+        if chunk.get("error") or chunk.get("object") == "error":
             raise self._source.of_body(chunk)
         if usage := chunk.get("usage"):
             self._usage = usage
@@ -114,7 +118,7 @@ class AnswerReader:
         return deltas if self._halves is None else [delta for delta in deltas if self._mend(delta)]
 
     def _completion(self, body: dict[str, Any]) -> list[ModelDelta]:
-        if body.get("error"):
+        if body.get("error") or body.get("object") == "error":
             raise self._source.of_body(body)
         choice: dict[str, Any] = body["choices"][0]
         self._answered = True
@@ -188,22 +192,23 @@ class ToolCallSorter:
 
     A known id belongs to its call and a new one opens a call. Without an id, a fragment belongs to the call that last
     opened with its index; an index that never opened, or none, means the newest call, unless the fragment has a name:
-    then it opens one.
+    then it opens one. A new id without a name is the belated id of such a call, if that has none yet.
     """
 
-    __slots__ = ("_by_id", "_by_index", "_named", "count")
+    __slots__ = ("_by_id", "_by_index", "_identified", "_named", "count")
 
     def __init__(self) -> None:
         self.count = 0
         self._by_id: dict[str, int] = {}
         self._by_index: dict[Any, int] = {}
+        self._identified: list[bool] = []
         self._named: list[bool] = []
 
     def fragments(self, fragments: list[dict[str, Any]]) -> list[ModelDelta]:
         deltas: list[ModelDelta] = []
         for fragment in fragments:
             function: dict[str, Any] = fragment.get("function") or {}
-            call_id: str = fragment.get("id") or ""
+            call_id = _id_text(fragment.get("id"))
             name: str = function.get("name") or ""
             arguments = argument_text(function.get("arguments"))
             call = self._call(call_id, fragment.get("index"), name)
@@ -219,24 +224,41 @@ class ToolCallSorter:
     def whole(self, call: dict[str, Any]) -> ToolCallDelta:
         function: dict[str, Any] = call.get("function") or {}
         arguments = argument_text(function.get("arguments"))
-        return self._open(call.get("id") or "", None, function.get("name") or "", arguments)
+        return self._open(_id_text(call.get("id")), None, function.get("name") or "", arguments)
 
     def _call(self, call_id: str, index: Any, name: str) -> int | None:
-        if call_id:
-            return self._by_id.get(call_id)
+        if call_id and call_id in self._by_id:
+            return self._by_id[call_id]
         if index is not None and index in self._by_index:
-            return self._by_index[index]
-        return self.count - 1 if self.count and not name else None
+            call = self._by_index[index]
+        else:
+            call = self.count - 1 if self.count and not name else None
+        if not call_id:
+            return call
+        if name or call is None or self._identified[call]:
+            return None
+        self._identify(call, call_id)
+        return call
+
+    def _identify(self, call: int, call_id: str) -> None:
+        self._identified[call] = True
+        self._by_id[call_id] = call
 
     def _open(self, call_id: str, index: Any, name: str, arguments: str) -> ToolCallDelta:
         call = self.count
         self.count += 1
         self._named.append(bool(name))
+        self._identified.append(False)
         if call_id:
-            self._by_id[call_id] = call
+            self._identify(call, call_id)
         if index is not None:
             self._by_index[index] = call
         return ToolCallDelta(call, call_id, name, arguments)
+
+
+def _id_text(call_id: Any) -> str:
+    """An id as text: some servers count with numbers, from 0."""
+    return "" if call_id is None else str(call_id)
 
 
 def argument_text(arguments: Any) -> str:

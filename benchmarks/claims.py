@@ -1,0 +1,310 @@
+"""What agentrt says of its speed: one function a claim, in which agentrt and the bare openai SDK take turns.
+
+    python benchmarks/claims.py CLAIM PORT [--quick]      prints one JSON object: {row: {"unit", "agentrt", "sdk"}}
+
+The SDK's side is what somebody would write by hand: `AsyncOpenAI`, a loop over tool calls, a table of past turns. CPU is
+that of this process, user and system, all threads. Every answer is checked, on both sides alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+import urllib.request
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from server import ANSWER, pieces, total
+
+SYSTEM = "You are a helpful assistant."
+ASK = "What should I know about this, and why does it matter today?"
+ADD = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Add two numbers.",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+            "required": ["a", "b"],
+        },
+    },
+}
+QUICK = "--quick" in sys.argv
+Rows = dict[str, dict[str, Any]]
+Work = Callable[[], Awaitable[Any]]
+
+
+async def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def check(got: Any, wanted: Any) -> None:
+    if got != wanted:
+        raise AssertionError(f"{str(got)[:200]!r} came back, not {str(wanted)[:200]!r}")
+
+
+async def race(repeats: int, agentrt: Work, sdk: Work, *, rounds: int = 9, clock: Any = time.process_time) -> Any:
+    """Run both by turns, `repeats` times each a round; return each side's seconds for one, a number a round."""
+    costs: dict[str, list[float]] = {"agentrt": [], "sdk": []}
+    sides = [("agentrt", agentrt), ("sdk", sdk)]
+    repeats = max(1, repeats // 5) if QUICK else repeats
+    for _, work in sides:
+        await work()
+    for _ in range(3 if QUICK else rounds):
+        for side, work in sides:
+            gc.collect()
+            start = clock()
+            for _ in range(repeats):
+                await work()
+            costs[side].append((clock() - start) / repeats)
+        sides.reverse()
+    return costs
+
+
+def row(costs: dict[str, list[float]], unit: str, scale: float) -> dict[str, Any]:
+    return {"unit": unit, **{side: [cost * scale for cost in values] for side, values in costs.items()}}
+
+
+class Sides:
+    """The same work by agentrt and by hand."""
+
+    def __init__(self, port: str) -> None:
+        from agentrt.models.openai import OpenAIChat
+        from openai import AsyncOpenAI
+
+        self.url = f"http://127.0.0.1:{port}/v1"
+        self.client = AsyncOpenAI(base_url=self.url, api_key="none")
+        self.model: Callable[[str], Any] = lambda id: OpenAIChat(id=id, base_url=self.url, api_key="none")
+
+    def agent(self, script: str, **options: Any) -> Any:
+        from agentrt.agent import Agent
+
+        return Agent(model=self.model(script), instructions=SYSTEM, **options)
+
+    def last(self, what: str) -> int:
+        with urllib.request.urlopen(f"{self.url}/last") as answer:
+            return json.load(answer)[what]
+
+    async def ask(self, script: str, earlier: list[Any] = [], **options: Any) -> str | None:  # noqa: B006  only read
+        """A hand-written agent loop over the SDK."""
+        messages: list[Any] = [{"role": "system", "content": SYSTEM}, *earlier, {"role": "user", "content": ASK}]
+        while True:
+            completion = await self.client.chat.completions.create(model=script, messages=messages, **options)
+            message = completion.choices[0].message
+            if not message.tool_calls:
+                return message.content
+            messages.append({"role": "assistant", "content": None, "tool_calls": message.tool_calls})
+            for call in message.tool_calls:
+                result = await add(**json.loads(call.function.arguments))  # pyright: ignore[reportAttributeAccessIssue]
+                messages.append({"role": "tool", "tool_call_id": call.id, "content": str(result)})
+
+    async def ask_streaming(self, script: str) -> str:
+        texts: list[str] = []
+        messages: list[Any] = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": ASK}]
+        async for chunk in await self.client.chat.completions.create(
+            model=script, messages=messages, stream=True, stream_options={"include_usage": True}
+        ):
+            if chunk.choices and (text := chunk.choices[0].delta.content):
+                texts.append(text)
+        return "".join(texts)
+
+    @staticmethod
+    async def stream(agent: Any) -> str:
+        return "".join([event.content async for event in agent.arun(ASK, stream=True) if event.event == "RunContent"])
+
+
+async def imports(port: str) -> Rows:
+    """The import of all that a first agent names; each in a new interpreter."""
+    code = "import time; start = time.process_time(); {}; print(time.process_time() - start)"
+    statements = {
+        "agentrt": "from agentrt.agent import Agent; from agentrt.models.openai import OpenAIChat",
+        "sdk": "from openai import AsyncOpenAI",
+    }
+    costs: dict[str, list[float]] = {side: [] for side in statements}
+    for _ in range(4 if QUICK else 10):
+        for side, statement in statements.items():
+            # -I: neither this folder nor the environment's settings are looked at
+            done = subprocess.run([sys.executable, "-I", "-c", code.format(statement)], capture_output=True, check=True)
+            costs[side].append(float(done.stdout))
+    warm = {side: values[1:] for side, values in costs.items()}  # the first compiles
+    return {"import of `Agent` and `OpenAIChat`": row(warm, "ms", 1e3)}
+
+
+async def construction(port: str) -> Rows:
+    """An agent with one tool, over a model made before; the SDK's client, over an HTTP client made before."""
+    from agentrt.agent import Agent
+    from agentrt.models.openai import OpenAIChat
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+    model, http, tools = OpenAIChat(id="echo"), DefaultAsyncHttpxClient(), [add]
+    makers: dict[str, Callable[[], Any]] = {
+        "agentrt": lambda: Agent(model=model, tools=tools),
+        "sdk": lambda: AsyncOpenAI(api_key="none", http_client=http),
+    }
+
+    def times(make: Callable[[], Any], count: int) -> Work:
+        async def work() -> None:
+            for _ in range(count):
+                make()
+
+        return work
+
+    costs = await race(5, times(makers["agentrt"], 200), times(makers["sdk"], 200))
+    held: dict[str, list[float]] = {}
+    for side, make in makers.items():
+        gc.collect()
+        tracemalloc.start()
+        kept = [make() for _ in range(100)]
+        held[side] = [tracemalloc.get_traced_memory()[0] / len(kept)]
+        tracemalloc.stop()
+    return {
+        "constructing an agent with one tool": row(costs, "µs", 1e6 / 200),
+        "held by it": row(held, "bytes", 1),
+    }
+
+
+async def plain(port: str) -> Rows:
+    """One run, not streamed."""
+    sides = Sides(port)
+    agent = sides.agent("echo")
+
+    async def agentrt() -> None:
+        check((await agent.arun(ASK)).content, ANSWER)
+
+    async def sdk() -> None:
+        check(await sides.ask("echo"), ANSWER)
+
+    costs = await race(60, agentrt, sdk)
+    return {"one plain run": row(costs, "µs", 1e6)}
+
+
+async def chunks(port: str) -> Rows:
+    """One streamed chunk, of 2,000 that come together."""
+    sides = Sides(port)
+    agent, text = sides.agent("tokens-2000"), "".join(pieces(2000))
+
+    async def agentrt() -> None:
+        check(await sides.stream(agent), text)
+
+    async def sdk() -> None:
+        check(await sides.ask_streaming("tokens-2000"), text)
+
+    return {"one streamed chunk": row(await race(1, agentrt, sdk), "µs", 1e6 / 2000)}
+
+
+async def tools(port: str) -> Rows:
+    """Ten tool calls in one run: one after another (eleven model calls), and all at once (two)."""
+    sides = Sides(port)
+    rows: Rows = {}
+    for script, title in (("chain-10", "a chain of 10 tool calls"), ("parallel-10", "10 parallel tool calls")):
+        agent = sides.agent(script, tools=[add])
+
+        async def agentrt(agent: Any = agent) -> None:
+            check((await agent.arun(ASK)).content, total(10))
+
+        async def sdk(script: str = script) -> None:
+            check(await sides.ask(script, tools=[ADD]), total(10))
+
+        rows[title] = row(await race(8, agentrt, sdk), "ms", 1e3)
+        check(sides.last("tools"), 1)
+    return rows
+
+
+async def concurrency(port: str) -> Rows:
+    """500 streams at once, of one agent, from a model that begins after 200 ms; each holds its own connection."""
+    sides = Sides(port)
+    agent, text, count = sides.agent("slow-200"), "".join(pieces(20)), 100 if QUICK else 500
+
+    async def agentrt() -> None:
+        for answer in await asyncio.gather(*[sides.stream(agent) for _ in range(count)]):
+            check(answer, text)
+
+    async def sdk() -> None:
+        for answer in await asyncio.gather(*[sides.ask_streaming("slow-200") for _ in range(count)]):
+            check(answer, text)
+
+    title = f"{count} concurrent streams"
+    return {
+        f"{title}, each": row(await race(1, agentrt, sdk, rounds=5), "ms", 1e3 / count),
+        f"{title}, wall": row(await race(1, agentrt, sdk, rounds=5, clock=time.perf_counter), "s", 1),
+    }
+
+
+async def history(port: str) -> Rows:
+    """A server's turn, with nothing of the session in memory: load from SQLite, send, answer, store."""
+    from agentrt.storage.sqlite import SqliteStorage
+
+    sides = Sides(port)
+    rows: Rows = {}
+    for stored, sent in ((200, None), (10, 3), (1000, 3)):
+        with tempfile.TemporaryDirectory() as folder:
+            live, seeded = Path(folder, "live"), Path(folder, "seeded")
+            live.mkdir()
+            options = {"add_history_to_messages": sent is not None, "num_history_runs": sent or 10_000}
+
+            def opened(live: Path = live) -> tuple[Any, sqlite3.Connection]:
+                table = sqlite3.connect(live / "sdk.db")
+                table.execute("PRAGMA journal_mode=WAL")
+                table.execute("CREATE TABLE IF NOT EXISTS turns (id INTEGER PRIMARY KEY, messages TEXT)")
+                return SqliteStorage(db_file=str(live / "agentrt.db")), table
+
+            async def turn(storage: Any, **options: Any) -> None:
+                agent = sides.agent("echo", storage=storage, session_id="one", **options)
+                check((await agent.arun(ASK)).content, ANSWER)
+
+            def store(table: sqlite3.Connection) -> None:
+                said = [{"role": "user", "content": ASK}, {"role": "assistant", "content": ANSWER}]
+                table.execute("INSERT INTO turns (messages) VALUES (?)", (json.dumps(said),))
+                table.commit()
+
+            storage, table = opened()
+            for _ in range(stored):
+                await turn(storage)
+                store(table)
+            await storage.aclose()
+            table.close()
+            live.rename(seeded)
+
+            costs: dict[str, list[float]] = {"agentrt": [], "sdk": []}
+            for _ in range(2 if QUICK else 5):
+                shutil.copytree(seeded, live)
+                storage, table = opened()
+
+                async def agentrt(storage: Any = storage, options: Any = options) -> None:
+                    await turn(storage, **{**options, "add_history_to_messages": True})
+
+                async def sdk(table: sqlite3.Connection = table, sent: int | None = sent) -> None:
+                    newest = table.execute("SELECT messages FROM turns ORDER BY id DESC LIMIT ?", (sent or -1,))
+                    earlier = [message for found in reversed(newest.fetchall()) for message in json.loads(found[0])]
+                    check(await sides.ask("echo", earlier), ANSWER)
+                    store(table)
+
+                for work in (agentrt, sdk):
+                    await work()
+                    check(sides.last("users"), (sent or stored) + 1)
+                found = await race(5 if sent is None else 20, agentrt, sdk, rounds=2)
+                for side, values in found.items():
+                    costs[side] += values
+                await storage.aclose()
+                table.close()
+                shutil.rmtree(live)
+            what = "all sent" if sent is None else f"{sent} sent"
+            rows[f"a turn at {stored} stored turns, {what} (SQLite)"] = row(costs, "ms", 1e3)
+    return rows
+
+
+CLAIMS = {claim.__name__: claim for claim in (imports, construction, plain, chunks, tools, concurrency, history)}
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(CLAIMS[sys.argv[1]](sys.argv[2]))))

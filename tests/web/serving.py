@@ -1,0 +1,100 @@
+"""A real uvicorn in this event loop, and an agent whose provider stands still in the middle of its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from agentrt import Agent, RunStatus
+from agentrt.models.openai import OpenAIChat
+from agentrt.storage.sqlite import SqliteStorage
+from tests.http_server import Server, chat_chunk, sse
+
+
+class WebServer(uvicorn.Server):
+    """uvicorn that says when it listens, and leaves the process's signals alone."""
+
+    def __init__(self, app: Any) -> None:
+        config = uvicorn.Config(
+            app, host="127.0.0.1", port=0, lifespan="off", log_config=None, timeout_graceful_shutdown=1
+        )
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    @property
+    def url(self) -> str:
+        port = self.servers[0].sockets[0].getsockname()[1]
+        return f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncGenerator[WebServer, None]:
+    web = WebServer(app)
+    task = asyncio.create_task(web.serve())
+    try:
+        await web.listening.wait()
+        yield web
+    finally:
+        web.should_exit = True
+        await task
+
+
+class StandingStill:
+    """An agent that has streamed "Hello" and waits for the rest, and what must be left of it when its reader goes."""
+
+    def __init__(self, provider: Server, folder: Path) -> None:
+        self.provider = provider
+        self.gate = provider.gate()
+        provider.add(body=[sse(chat_chunk({"content": "Hello"}), done=False), self.gate])
+        self.storage = SqliteStorage(db_file=folder / "runs.db")
+        self.agent: Agent[Any] = Agent(
+            model=OpenAIChat(id="gpt-4.1", base_url=f"{provider.url}/v1", api_key="test"),
+            storage=self.storage,
+            session_id="s",
+        )
+
+    async def check_ended(self, tasks: set[asyncio.Task[Any]]) -> None:
+        """The run is stored, its connection is closed, and there are no tasks but these."""
+        async with asyncio.timeout(5):
+            await self.provider.until(lambda: self.provider.interrupted == 1)
+            while others := asyncio.all_tasks() - tasks:
+                await asyncio.wait(others)
+        await self.check_stored()
+
+    async def check_stored(self) -> None:
+        runs = await self.storage.list_runs("s")
+        assert [run.status for run in runs] == [RunStatus.CANCELLED]
+        stored = await self.storage.load_run(runs[0].run_id)
+        assert stored is not None
+        assert [(m.role, m.content, m.incomplete) for m in stored.messages] == [
+            ("user", "go", False),
+            ("assistant", "Hello", True),
+        ]
+        assert self.provider.open_connections == 0
+
+    async def aclose(self) -> None:
+        await self.agent.aclose()
+
+
+async def read_until(text: str, response: httpx.Response) -> str:
+    """Read a body until `text` has come."""
+    received = ""
+    async for piece in response.aiter_text():
+        received += piece
+        if text in received:
+            break
+    return received
