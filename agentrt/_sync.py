@@ -137,6 +137,7 @@ class _Call:
             result = await self._work()
         except BaseException as error:  # the caller's, whatever it is: SystemExit must not end the loop
             self.future.set_exception(error)
+            del self  # the error's traceback holds this frame: it would hold itself
         else:
             self.future.set_result(result)
 
@@ -178,7 +179,7 @@ class _Portal:
             self._last_call = time.monotonic()
             self._callers.remove(caller)
             _bring_back(before, context)
-            del one  # an error's traceback holds this frame, and the call holds the error
+            del one  # an error's traceback holds this frame, and the call the error
 
     def _cancel(self, one: _Call) -> None:
         self._loop.call_soon_threadsafe(one.cancel)
@@ -252,7 +253,10 @@ def _wait(future: Future[T], cancels: int | None) -> T:
             raise asyncio.CancelledError
     while os.name == "nt" and not future.done():  # where no signal ends the wait for a lock
         concurrent.futures.wait([future], POLL_S)
-    return future.result()
+    try:
+        return future.result()
+    finally:
+        del future  # an error's traceback holds this frame, and the future the error
 
 
 def _cancels() -> int | None:

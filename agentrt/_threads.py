@@ -204,7 +204,6 @@ class Worker:
             try:
                 result = await func(*args)
             except asyncio.CancelledError:
-                future.cancel()
                 raise
             except BaseException as error:  # it is the thread's: SystemExit too must not end the loop
                 future.set_exception(error)
@@ -216,6 +215,8 @@ class Worker:
                 future.cancel()
             else:
                 self._call = asyncio.ensure_future(carry())
+                # also of a task that was cancelled before its first step; what is done already stays
+                self._call.add_done_callback(lambda _: future.cancel())
 
         self.loop.call_soon_threadsafe(start, context=context)
         self._pool.release(self)

@@ -29,6 +29,7 @@
     │   ├── CodecError                a value that storage can't hold; path
     │   ├── RunNotFound
     │   ├── RunBusy                   the run is being driven elsewhere
+    │   ├── SessionBusy               another run of the session is being driven
     │   ├── RunMismatch               the run_id is known, with another input
     │   ├── AlreadyContinued          the pause was continued by somebody else
     │   └── SessionAccessDenied       the session belongs to another user
@@ -230,6 +231,10 @@ class RunNotFound(StorageError):
 
 class RunBusy(StorageError):
     """The run is being driven elsewhere."""
+
+
+class SessionBusy(StorageError):
+    """Another run of the session is being driven, and this one was to have it alone."""
 
 
 class RunMismatch(StorageError):

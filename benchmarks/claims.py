@@ -2,8 +2,8 @@
 
     python benchmarks/claims.py CLAIM PORT [--quick]      prints one JSON object: {row: {"unit", "agentrt", "sdk"}}
 
-The SDK's side is what somebody would write by hand: `AsyncOpenAI`, a loop over tool calls, a table of past turns. CPU is
-that of this process, user and system, all threads. Every answer is checked, on both sides alike.
+The SDK's side is what somebody would write by hand: `AsyncOpenAI`, a loop over tool calls, a table of past turns. CPU
+is that of this process, user and system, all threads. Every answer is checked, on both sides alike.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +19,6 @@ import time
 import tracemalloc
 import urllib.request
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from server import ANSWER, pieces, total
@@ -41,6 +39,7 @@ ADD = {
 }
 QUICK = "--quick" in sys.argv
 Rows = dict[str, dict[str, Any]]
+Costs = dict[str, list[float]]
 Work = Callable[[], Awaitable[Any]]
 
 
@@ -54,9 +53,10 @@ def check(got: Any, wanted: Any) -> None:
         raise AssertionError(f"{str(got)[:200]!r} came back, not {str(wanted)[:200]!r}")
 
 
-async def race(repeats: int, agentrt: Work, sdk: Work, *, rounds: int = 9, clock: Any = time.process_time) -> Any:
-    """Run both by turns, `repeats` times each a round; return each side's seconds for one, a number a round."""
-    costs: dict[str, list[float]] = {"agentrt": [], "sdk": []}
+async def race(repeats: int, agentrt: Work, sdk: Work, *, rounds: int = 9) -> tuple[Costs, Costs]:
+    """Run both by turns, `repeats` times each a round; return the seconds for one, round by round: CPU, wall."""
+    cpu: Costs = {"agentrt": [], "sdk": []}
+    wall: Costs = {"agentrt": [], "sdk": []}
     sides = [("agentrt", agentrt), ("sdk", sdk)]
     repeats = max(1, repeats // 5) if QUICK else repeats
     for _, work in sides:
@@ -64,15 +64,16 @@ async def race(repeats: int, agentrt: Work, sdk: Work, *, rounds: int = 9, clock
     for _ in range(3 if QUICK else rounds):
         for side, work in sides:
             gc.collect()
-            start = clock()
+            start, start_cpu = time.perf_counter(), time.process_time()
             for _ in range(repeats):
                 await work()
-            costs[side].append((clock() - start) / repeats)
+            cpu[side].append((time.process_time() - start_cpu) / repeats)
+            wall[side].append((time.perf_counter() - start) / repeats)
         sides.reverse()
-    return costs
+    return cpu, wall
 
 
-def row(costs: dict[str, list[float]], unit: str, scale: float) -> dict[str, Any]:
+def row(costs: Costs, unit: str, scale: float) -> dict[str, Any]:
     return {"unit": unit, **{side: [cost * scale for cost in values] for side, values in costs.items()}}
 
 
@@ -80,8 +81,9 @@ class Sides:
     """The same work by agentrt and by hand."""
 
     def __init__(self, port: str) -> None:
-        from agentrt.models.openai import OpenAIChat
         from openai import AsyncOpenAI
+
+        from agentrt.models.openai import OpenAIChat
 
         self.url = f"http://127.0.0.1:{port}/v1"
         self.client = AsyncOpenAI(base_url=self.url, api_key="none")
@@ -131,21 +133,22 @@ async def imports(port: str) -> Rows:
         "agentrt": "from agentrt.agent import Agent; from agentrt.models.openai import OpenAIChat",
         "sdk": "from openai import AsyncOpenAI",
     }
-    costs: dict[str, list[float]] = {side: [] for side in statements}
+    costs: Costs = {side: [] for side in statements}
     for _ in range(4 if QUICK else 10):
         for side, statement in statements.items():
             # -I: neither this folder nor the environment's settings are looked at
-            done = subprocess.run([sys.executable, "-I", "-c", code.format(statement)], capture_output=True, check=True)
-            costs[side].append(float(done.stdout))
+            command = [sys.executable, "-I", "-c", code.format(statement)]
+            costs[side].append(float(subprocess.check_output(command)))  # noqa: ASYNC221  nothing else runs here
     warm = {side: values[1:] for side, values in costs.items()}  # the first compiles
     return {"import of `Agent` and `OpenAIChat`": row(warm, "ms", 1e3)}
 
 
 async def construction(port: str) -> Rows:
     """An agent with one tool, over a model made before; the SDK's client, over an HTTP client made before."""
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
     from agentrt.agent import Agent
     from agentrt.models.openai import OpenAIChat
-    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     model, http, tools = OpenAIChat(id="echo"), DefaultAsyncHttpxClient(), [add]
     makers: dict[str, Callable[[], Any]] = {
@@ -160,8 +163,8 @@ async def construction(port: str) -> Rows:
 
         return work
 
-    costs = await race(5, times(makers["agentrt"], 200), times(makers["sdk"], 200))
-    held: dict[str, list[float]] = {}
+    cpu, _ = await race(5, times(makers["agentrt"], 200), times(makers["sdk"], 200))
+    held: Costs = {}
     for side, make in makers.items():
         gc.collect()
         tracemalloc.start()
@@ -169,7 +172,7 @@ async def construction(port: str) -> Rows:
         held[side] = [tracemalloc.get_traced_memory()[0] / len(kept)]
         tracemalloc.stop()
     return {
-        "constructing an agent with one tool": row(costs, "µs", 1e6 / 200),
+        "constructing an agent with one tool": row(cpu, "µs", 1e6 / 200),
         "held by it": row(held, "bytes", 1),
     }
 
@@ -185,8 +188,8 @@ async def plain(port: str) -> Rows:
     async def sdk() -> None:
         check(await sides.ask("echo"), ANSWER)
 
-    costs = await race(60, agentrt, sdk)
-    return {"one plain run": row(costs, "µs", 1e6)}
+    cpu, _ = await race(60, agentrt, sdk)
+    return {"one plain run": row(cpu, "µs", 1e6)}
 
 
 async def chunks(port: str) -> Rows:
@@ -200,7 +203,8 @@ async def chunks(port: str) -> Rows:
     async def sdk() -> None:
         check(await sides.ask_streaming("tokens-2000"), text)
 
-    return {"one streamed chunk": row(await race(1, agentrt, sdk), "µs", 1e6 / 2000)}
+    cpu, _ = await race(1, agentrt, sdk)
+    return {"one streamed chunk": row(cpu, "µs", 1e6 / 2000)}
 
 
 async def tools(port: str) -> Rows:
@@ -216,7 +220,8 @@ async def tools(port: str) -> Rows:
         async def sdk(script: str = script) -> None:
             check(await sides.ask(script, tools=[ADD]), total(10))
 
-        rows[title] = row(await race(8, agentrt, sdk), "ms", 1e3)
+        cpu, _ = await race(8, agentrt, sdk)
+        rows[title] = row(cpu, "ms", 1e3)
         check(sides.last("tools"), 1)
     return rows
 
@@ -234,74 +239,58 @@ async def concurrency(port: str) -> Rows:
         for answer in await asyncio.gather(*[sides.ask_streaming("slow-200") for _ in range(count)]):
             check(answer, text)
 
+    cpu, wall = await race(1, agentrt, sdk, rounds=5)
     title = f"{count} concurrent streams"
-    return {
-        f"{title}, each": row(await race(1, agentrt, sdk, rounds=5), "ms", 1e3 / count),
-        f"{title}, wall": row(await race(1, agentrt, sdk, rounds=5, clock=time.perf_counter), "s", 1),
-    }
+    return {f"{title}, each": row(cpu, "ms", 1e3 / count), f"{title}, wall": row(wall, "s", 1)}
 
 
 async def history(port: str) -> Rows:
     """A server's turn, with nothing of the session in memory: load from SQLite, send, answer, store."""
-    from agentrt.storage.sqlite import SqliteStorage
-
     sides = Sides(port)
     rows: Rows = {}
     for stored, sent in ((200, None), (10, 3), (1000, 3)):
+        what = "all sent" if sent is None else f"{sent} sent"
         with tempfile.TemporaryDirectory() as folder:
-            live, seeded = Path(folder, "live"), Path(folder, "seeded")
-            live.mkdir()
-            options = {"add_history_to_messages": sent is not None, "num_history_runs": sent or 10_000}
-
-            def opened(live: Path = live) -> tuple[Any, sqlite3.Connection]:
-                table = sqlite3.connect(live / "sdk.db")
-                table.execute("PRAGMA journal_mode=WAL")
-                table.execute("CREATE TABLE IF NOT EXISTS turns (id INTEGER PRIMARY KEY, messages TEXT)")
-                return SqliteStorage(db_file=str(live / "agentrt.db")), table
-
-            async def turn(storage: Any, **options: Any) -> None:
-                agent = sides.agent("echo", storage=storage, session_id="one", **options)
-                check((await agent.arun(ASK)).content, ANSWER)
-
-            def store(table: sqlite3.Connection) -> None:
-                said = [{"role": "user", "content": ASK}, {"role": "assistant", "content": ANSWER}]
-                table.execute("INSERT INTO turns (messages) VALUES (?)", (json.dumps(said),))
-                table.commit()
-
-            storage, table = opened()
-            for _ in range(stored):
-                await turn(storage)
-                store(table)
-            await storage.aclose()
-            table.close()
-            live.rename(seeded)
-
-            costs: dict[str, list[float]] = {"agentrt": [], "sdk": []}
-            for _ in range(2 if QUICK else 5):
-                shutil.copytree(seeded, live)
-                storage, table = opened()
-
-                async def agentrt(storage: Any = storage, options: Any = options) -> None:
-                    await turn(storage, **{**options, "add_history_to_messages": True})
-
-                async def sdk(table: sqlite3.Connection = table, sent: int | None = sent) -> None:
-                    newest = table.execute("SELECT messages FROM turns ORDER BY id DESC LIMIT ?", (sent or -1,))
-                    earlier = [message for found in reversed(newest.fetchall()) for message in json.loads(found[0])]
-                    check(await sides.ask("echo", earlier), ANSWER)
-                    store(table)
-
-                for work in (agentrt, sdk):
-                    await work()
-                    check(sides.last("users"), (sent or stored) + 1)
-                found = await race(5 if sent is None else 20, agentrt, sdk, rounds=2)
-                for side, values in found.items():
-                    costs[side] += values
-                await storage.aclose()
-                table.close()
-                shutil.rmtree(live)
-            what = "all sent" if sent is None else f"{sent} sent"
-            rows[f"a turn at {stored} stored turns, {what} (SQLite)"] = row(costs, "ms", 1e3)
+            rows[f"a turn at {stored} stored turns, {what}"] = row(await turns(sides, folder, stored, sent), "ms", 1e3)
     return rows
+
+
+async def turns(sides: Sides, folder: str, stored: int, sent: int | None) -> Costs:
+    """The cost of a turn after `stored` ones, of which `sent` (None: all) go to the model. Measuring adds some."""
+    from agentrt.storage.sqlite import SqliteStorage
+
+    storage = SqliteStorage(db_file=f"{folder}/agentrt.db")
+    table = sqlite3.connect(f"{folder}/sdk.db")
+    table.execute("PRAGMA journal_mode=WAL")
+    table.execute("CREATE TABLE turns (id INTEGER PRIMARY KEY, messages TEXT)")
+
+    async def turn(**options: Any) -> None:
+        agent = sides.agent("echo", storage=storage, session_id="one", **options)
+        check((await agent.arun(ASK)).content, ANSWER)
+
+    def store() -> None:
+        said = [{"role": "user", "content": ASK}, {"role": "assistant", "content": ANSWER}]
+        table.execute("INSERT INTO turns (messages) VALUES (?)", (json.dumps(said),))
+        table.commit()
+
+    async def agentrt() -> None:
+        await turn(add_history_to_messages=True, num_history_runs=sent or 10_000)
+
+    async def sdk() -> None:
+        newest = table.execute("SELECT messages FROM turns ORDER BY id DESC LIMIT ?", (sent or -1,)).fetchall()
+        check(await sides.ask("echo", [message for (found,) in newest[::-1] for message in json.loads(found)]), ANSWER)
+        store()
+
+    for _ in range(stored):
+        await turn()
+        store()
+    for work in (agentrt, sdk):
+        await work()
+        check(sides.last("users"), (sent or stored) + 1)
+    cpu, _ = await race(2 if sent is None else 10, agentrt, sdk)
+    await storage.aclose()
+    table.close()
+    return cpu
 
 
 CLAIMS = {claim.__name__: claim for claim in (imports, construction, plain, chunks, tools, concurrency, history)}

@@ -19,18 +19,21 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 CLAIMS = ["imports", "construction", "plain", "chunks", "tools", "concurrency", "history"]
+PACKAGES = ["agentrt", "openai", "httpx2", "pydantic"]
 NOTES = """\
 Each cell is the median of the rounds, with the minimum in brackets; both sides take turns, round by round, in one
 process. Times are CPU (user and system) of the client's process unless a row says wall. Every answer, tool result and
-length of history was checked on both sides. The server is on loopback and answers at once, so these figures are what
-a call adds to a busy process, and not what a user waits for. The SDK's side is `AsyncOpenAI` with a hand-written tool
-loop and a table of turns; beside the construction of an agent stands that of an `AsyncOpenAI` over a shared HTTP
-client, and beside the import that of `AsyncOpenAI`."""
+length of history was checked on both sides. Stored turns are in SQLite and read anew for each turn. The server is on
+loopback and answers at once, so these figures are what a call adds to a busy process, and not what a user waits for.
+
+The SDK's side is `AsyncOpenAI` with a hand-written tool loop and a table of turns. Beside the construction of an agent
+stands that of an `AsyncOpenAI` over a shared HTTP client, and beside the import that of `AsyncOpenAI`."""
 
 
 def limit_files() -> None:
@@ -42,21 +45,16 @@ def limit_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (4096 if hard == resource.RLIM_INFINITY else min(4096, hard), hard))
 
 
-def on_core(number: int) -> list[str]:
-    """A prefix that keeps server and client on a core each, where there are two and a way to say so."""
+def on_core(number: int) -> Any:
+    """Keeps server and client on a core each, where there are two and a way to say so: for `preexec_fn`."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if len(cores) < 2:
-        return [sys.executable]
-    pin = "import os, runpy, sys; os.sched_setaffinity(0, {%d}); sys.argv = sys.argv[1:]; sys.path.insert(0, %r); " % (
-        cores[number],
-        str(HERE),
-    )
-    return [sys.executable, "-c", pin + "runpy.run_path(sys.argv[0], run_name='__main__')"]
+    return partial(os.sched_setaffinity, 0, {cores[number]}) if len(cores) > 1 else None
 
 
 @contextlib.contextmanager
 def server() -> Iterator[str]:
-    with subprocess.Popen([*on_core(0), str(HERE / "server.py")], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, str(HERE / "server.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=on_core(0)) as process:
         try:
             yield process.stdout.readline().strip() if process.stdout else ""
         finally:
@@ -73,9 +71,10 @@ def cell(values: list[float]) -> str:
 
 def line(title: str, row: dict[str, Any]) -> str:
     ours, theirs = row["agentrt"], row["sdk"]
-    ratio = cell([statistics.median(ours) / statistics.median(theirs)])
-    least = cell([min(ours) / min(theirs)])
-    return f"| {title} | {row['unit']} | {cell(ours)} | {cell(theirs)} | {ratio if len(ours) == 1 else f'{ratio} ({least})'} |"
+    ratio = f"{statistics.median(ours) / statistics.median(theirs):.2f}"
+    if len(ours) > 1:
+        ratio += f" ({min(ours) / min(theirs):.2f})"
+    return f"| {title} | {row['unit']} | {cell(ours)} | {cell(theirs)} | {ratio} |"
 
 
 def git(*arguments: str) -> str:
@@ -93,7 +92,7 @@ def setting() -> str:
     with contextlib.suppress(OSError):
         names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         processor = names[0].partition(":")[2].strip() if names else processor
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("agentrt", "openai", "httpx2", "pydantic"))
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     now = datetime.datetime.now(datetime.UTC)
     return (
         f"{now:%Y-%m-%d %H:%M} UTC, commit {commit}{changed}.\n"
@@ -115,8 +114,8 @@ def main() -> None:
     lines: list[str] = []
     with server() as port:
         for claim in options.claims or CLAIMS:
-            command = [*on_core(1), str(HERE / "claims.py"), claim, port, *(["--quick"] if options.quick else [])]
-            rows = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+            command = [sys.executable, str(HERE / "claims.py"), claim, port, *(["--quick"] if options.quick else [])]
+            rows = json.loads(subprocess.check_output(command, preexec_fn=on_core(1)))
             new = [line(title, row) for title, row in rows.items()]
             print("\n".join(new), flush=True)
             lines += new

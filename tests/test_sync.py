@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -112,15 +113,14 @@ def test_an_error_keeps_nothing_of_its_call_alive():
     async def take(big: Big) -> None:
         raise ValueError("with its frames")
 
-    gc.disable()
+    gc.disable()  # freed by counting alone: no cycle through the error's traceback
     try:
-        with pytest.raises(ValueError, match="frames"):
+        with suppress(ValueError):
             call(take, Big())
         call(double, 1)
+        assert Big.alive == 0
     finally:
         gc.enable()
-    gc.collect()
-    assert Big.alive == 0
 
 
 def test_cancelling_the_task_that_is_blocked_in_a_call_cancels_the_call():

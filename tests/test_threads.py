@@ -185,6 +185,32 @@ async def test_cancelling_ends_what_the_thread_runs_on_the_loop() -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
+async def test_a_call_cancelled_before_its_first_step_ends_for_its_thread_too() -> None:
+    pool = Threads(1)
+    entered, go, lent, over = (threading.Event() for _ in range(4))
+
+    def work() -> None:
+        entered.set()
+        go.wait(5)
+        try:
+            call_on_loop(asyncio.sleep, 60)
+        except asyncio.CancelledError:
+            over.set()
+
+    async with asyncio.timeout(10):
+        waiting = asyncio.create_task(pool.run(work))
+        await asyncio.to_thread(entered.wait, 5)
+        following = asyncio.create_task(pool.run(lent.set))
+        await asyncio.sleep(0)
+        go.set()
+        assert lent.wait(5)  # holds the loop until the call is queued there, which is when the slot is lent
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await asyncio.to_thread(over.wait, 5)
+        await following
+
+
 def test_a_stuck_thread_does_not_hold_up_the_exit_of_the_process() -> None:
     script = """
 import asyncio, threading

@@ -5,6 +5,7 @@ The body is believed before the status, because some servers report an error wit
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -139,23 +140,27 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """The wait in seconds that the server asked for: `retry-after-ms`, or `retry-after` in seconds or as a date."""
-    try:
-        return max(0.0, float(headers["retry-after-ms"]) / 1000)
-    except (KeyError, ValueError):
-        pass
-    value = headers.get("retry-after")
+    milliseconds, value = _number(headers.get("retry-after-ms")), headers.get("retry-after")
+    if milliseconds is not None:
+        return max(0.0, milliseconds / 1000)
     if value is None:
         return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    if (seconds := _number(value)) is not None:
+        return max(0.0, seconds)
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:
         return None
     # the date has had its fraction of a second cut off, so the moment that was meant may be a second later
     return max(0.0, moment.timestamp() + 1 - time.time())
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _decoded(content: bytes) -> Any:

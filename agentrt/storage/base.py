@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from agentrt.models.message import Message, utc_now
@@ -21,6 +21,7 @@ from agentrt.storage.merge import Conflict
 __all__ = [
     "Committed",
     "Conflict",
+    "LeaseNews",
     "Opening",
     "RunChange",
     "StateChange",
@@ -80,6 +81,14 @@ class StoredRun:
     messages: list[Message] = field(default_factory=list[Message])
     response: dict[str, Any] | None = None
     steps: list[Step] = field(default_factory=list[Step])
+    base_state: dict[str, Any] = field(default_factory=dict[str, Any])
+    """The session state that the run started from; given by storage."""
+    owner: str | None = None
+    """Who drives it; None when nobody does: it is paused or has ended."""
+    epoch: int = 0
+    """How often it was taken over. Writes of an earlier epoch are refused."""
+    lease_expired: bool = True
+    """Has its owner's lease run out, by storage's clock? Given by storage."""
     last_seq: int = 0
     created_at: datetime = field(default_factory=utc_now)
     updated_at: datetime = field(default_factory=utc_now)
@@ -112,19 +121,33 @@ class RunChange:
     run_id: str
     session_id: str
     status: RunStatus | None = None
+    """A status other than RUNNING ends the lease."""
     expect: RunStatus | None = None
     """Commit only if the stored status is this; else raise `AlreadyContinued`."""
+    epoch: int | None = None
+    """Commit only if the stored epoch is this; else raise `RunBusy`: the run was taken over."""
     steps: Sequence[Step] = ()
     events: Sequence[tuple[int, str]] | Callable[[Sequence[Conflict]], Sequence[tuple[int, str]]] = ()
     """Facts: (seq, the event's JSON); or what makes them, called once the state is merged, maybe more than once."""
     messages: Sequence[Message] | None = None
     response: dict[str, Any] | None = None
+    deltas: Sequence[tuple[int, int, str]] = ()
+    """Joined deltas: (seq, offset, the event's JSON)."""
     state: StateChange | None = None
     last_seq: int | None = None
 
     def facts(self, conflicts: Sequence[Conflict]) -> Sequence[tuple[int, str]]:
         """The events to store when merging the state gave these conflicts."""
         return self.events(conflicts) if callable(self.events) else self.events
+
+
+@dataclass(slots=True, kw_only=True)
+class LeaseNews:
+    """What an owner learns about a run when it renews its lease: that it was taken over, that it is to be cancelled."""
+
+    run_id: str
+    lost: bool = False
+    cancel: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -151,6 +174,8 @@ class Storage(Protocol):
         history_runs: int | None = 0,
         initial_state: Mapping[str, Any] | None = None,
         given_state: Mapping[str, Any] | None = None,
+        lease_s: float = 30.0,
+        alone: bool = False,
     ) -> Opening:
         """Store a new run (and its session, if it is new) and return what it starts from.
 
@@ -158,6 +183,9 @@ class Storage(Protocol):
         over the stored state and that over `initial_state`, key by key; what comes of it is stored at once and
         returned, so that of two runs that begin together neither counts it as its own addition.
 
+        The run is `run.owner`'s for `lease_s` seconds, in epoch 1, and its `base_state` is the state returned.
+
+        Raises `SessionBusy` with `alone` while another run of the session is driven (RUNNING, its lease not expired).
         Raises `SessionAccessDenied` when the session has an owner other than `run.user_id`; a session without an
         owner becomes the user's. Raises `RunBusy` when `run_id` is stored already.
         """
@@ -167,8 +195,39 @@ class Storage(Protocol):
         """Add to a stored run, in one transaction.
 
         Raises `CodecError` for a value that can't be stored, `RunNotFound` for a run that is not stored, `RunBusy`
-        for a step or an event that somebody else has stored meanwhile, and `AlreadyContinued` as `expect` says.
+        for a step or an event that somebody else has stored meanwhile and as `epoch` says.
+
+        A terminal status also drops what was kept for readers of earlier runs and is out of date, a little at a time.
         """
+        ...
+
+    async def claim(
+        self, run_id: str, *, epoch: int, owner: str, expect: Sequence[RunStatus], lease_s: float = 30.0
+    ) -> int:
+        """Take a stored run over: it becomes RUNNING, and `owner`'s. Returns the new epoch, one more than `epoch`.
+
+        Raises `RunBusy` when its epoch is not `epoch` any more, `AlreadyContinued` when its status is none of
+        `expect`, `RunNotFound`.
+        """
+        ...
+
+    async def renew(self, leases: Sequence[tuple[str, int]], *, lease_s: float = 30.0) -> list[LeaseNews]:
+        """Renew the leases of runs, given as (run_id, epoch); return what there is to know, about these runs only.
+
+        Works on any event loop and while others are blocked: owners call it from a thread of its own.
+        """
+        ...
+
+    async def request_cancel(self, run_id: str, request: str) -> bool:
+        """Leave word for the owner of a run that is RUNNING, which reads it when it renews. Returns whether it is."""
+        ...
+
+    async def add_evidence(self, run_id: str, kind: str, data: dict[str, Any]) -> None:
+        """Keep what an owner that was taken over had still to say, as a step with a negative number."""
+        ...
+
+    async def list_unfinished(self, *, limit: int = 100, after: str | None = None) -> list[StoredRun]:
+        """Return runs that are RUNNING, without messages and steps, by `run_id`; those after `after` if given."""
         ...
 
     async def load_run(self, run_id: str) -> StoredRun | None:
@@ -207,6 +266,18 @@ class Storage(Protocol):
 
     async def load_events(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, str]]:
         """Return the run's stored facts with a seq greater than `after`, as (seq, JSON), in order."""
+        ...
+
+    async def load_deltas(self, run_id: str, *, after: tuple[int, int] = (0, 0)) -> list[tuple[int, int, str]]:
+        """Return the run's stored deltas that begin at or after the place (seq, offset), as (seq, offset, JSON)."""
+        ...
+
+    async def wait_for_news(self, run_id: str, *, timeout_s: float) -> None:
+        """Return when something may have been stored for the run, at the latest after `timeout_s`."""
+        ...
+
+    async def prune(self, *, older_than: timedelta) -> int:
+        """Delete the facts and deltas of runs that ended before then; return how many. Runs stay."""
         ...
 
     async def aclose(self) -> None:

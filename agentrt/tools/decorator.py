@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from typing_extensions import ParamSpec, Unpack
 
@@ -36,6 +36,8 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 
 
 def _make(function: Any, options: dict[str, Any], frame: Any) -> Function[..., Any]:
+    if isinstance(function, Function):
+        return cast("Function[..., Any]", function).copy(**options)
     made: Function[..., Any] = Function(function, **options)
     names = _local_names(function, frame)
     if names:
@@ -50,6 +52,10 @@ def _local_names(function: Any, frame: Any) -> dict[str, Any]:
     names: dict[str, Any] = frame.f_locals
     if "__module__" in names and "__qualname__" in names and frame.f_back is not None:  # the body of a class
         names = {**frame.f_back.f_locals, **names}
-    texts = [text for text in getattr(function, "__annotations__", {}).values() if isinstance(text, str)]
+    try:
+        hints: dict[str, Any] = function.__annotations__
+    except (AttributeError, NameError):  # from Python 3.14 on they are evaluated here, unless they are postponed
+        return {}
+    texts = [text for text in hints.values() if isinstance(text, str)]
     words = {word for text in texts for word in _WORD.findall(text)}
     return {word: names[word] for word in words if word in names}

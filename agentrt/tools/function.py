@@ -57,7 +57,12 @@ class ToolOptions(TypedDict, total=False):
 
 
 class Function(Definition, Generic[P, R]):
-    """A callable that a model may call. Calling the `Function` calls it as it is; `entrypoint` is the callable."""
+    """A callable that a model may call. Calling the `Function` calls it as it is; `entrypoint` is the callable.
+
+    The model is shown the parameters but those that the runtime fills (`ctx`, `agent`, `team`, `session_state`, by name
+    or by type), those that a partial has fixed, and `*args` and `**kwargs`, which stay empty. A callable that takes
+    nothing else than these last is refused when its schema is made, which is at its first use.
+    """
 
     entrypoint: Callable[P, R]
     name: str = ""
@@ -150,11 +155,13 @@ class Function(Definition, Generic[P, R]):
 
     def __get__(self, instance: Any, owner: type | None = None) -> Function[..., R]:
         """As a method: the tool of that instance (or, for a `classmethod`, of the class)."""
-        descriptor: Any = self.entrypoint
-        if instance is None and not isinstance(descriptor, (classmethod, staticmethod)):
+        if instance is None and not isinstance(self.entrypoint, (classmethod, staticmethod)):
             return self
-        bound: Any = cast("Any", descriptor).__get__(instance, owner)
-        return self if bound is descriptor else self.copy(entrypoint=bound)
+        bind: Any = getattr(self.entrypoint, "__get__", None)
+        if bind is None:
+            return self  # a partial or a builtin is no method
+        bound = bind(instance, owner)
+        return self if bound is self.entrypoint else self.copy(entrypoint=bound)
 
     # --- what the engine asks ------------------------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ def target_of(entrypoint: Callable[..., Any]) -> tuple[Any, bool]:
         return entrypoint.__func__, isinstance(entrypoint, classmethod)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     if isinstance(entrypoint, (types.FunctionType, types.BuiltinFunctionType, functools.partial, type)):
         return cast("Any", entrypoint), False
-    call: Any = getattr(type(entrypoint), "__call__", None)  # noqa: B004  the function itself is wanted  # noqa: B004  the function itself is wanted
+    call: Any = getattr(type(entrypoint), "__call__", None)  # noqa: B004  the function itself is wanted
     return (call, True) if isinstance(call, types.FunctionType) else (entrypoint, False)
 
 

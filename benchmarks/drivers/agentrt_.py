@@ -1,8 +1,6 @@
 """agentrt, as a driver of the peers' harness; see its README for the interface."""
 
-import os
-
-from .base import KEY, SYSTEM, BaseDriver
+from .base import KEY, SYSTEM, BaseDriver  # pyright: ignore[reportMissingImports]  the harness's own
 
 NAME = "agentrt"
 DISTS = ["agentrt", "openai", "httpx2"]
@@ -44,7 +42,7 @@ class Driver(BaseDriver):
     async def open(self, folder):
         from agentrt.storage.sqlite import SqliteStorage
 
-        self.storage = SqliteStorage(db_file=os.path.join(folder, "agentrt.db"))
+        self.storage = SqliteStorage(db_file=f"{folder}/agentrt.db")
 
     async def turn(self, model, session_id, prompt):
         agent = self.Agent(
@@ -59,3 +57,6 @@ class Driver(BaseDriver):
 
     async def shut(self):
         await self.storage.aclose()
+
+    async def close(self):
+        await self.shared.aclose()

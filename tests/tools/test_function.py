@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import inspect
 import subprocess
@@ -77,6 +78,18 @@ def test_user_input_fields_that_do_not_exist_are_refused() -> None:
 def test_what_is_not_callable_is_refused() -> None:
     with pytest.raises(ToolDefinitionError, match="A tool is a callable, not 3"):
         Function(3)  # pyright: ignore[reportArgumentType]  the point of the test
+
+
+def test_a_tool_may_be_given_more_options() -> None:
+    made = tool(timeout_s=2.0)(tool(name="other")(ping))
+    assert (made.name, made.timeout_s, made.entrypoint) == ("other", 2.0, ping)
+
+
+def test_a_partial_in_a_class_is_no_method() -> None:
+    class Kit:
+        ping = tool(functools.partial(ping, "!"))
+
+    assert Kit().ping() == "pong!"
 
 
 def test_a_copy_has_its_own_options() -> None:

@@ -53,38 +53,47 @@ async def serving(app: Any) -> AsyncGenerator[WebServer, None]:
         await task
 
 
+def agent_of(provider: Server, folder: Path) -> Agent[Any]:
+    return Agent(
+        model=OpenAIChat(id="gpt-4.1", base_url=f"{provider.url}/v1", api_key="test"),
+        storage=SqliteStorage(db_file=folder / "runs.db"),
+        session_id="s",
+    )
+
+
 class StandingStill:
-    """An agent that has streamed "Hello" and waits for the rest, and what must be left of it when its reader goes."""
+    """An agent that has streamed "Hello" and waits for the rest, and what must be left of it when its reader goes.
+
+    Opening `gate` lets one more piece come, and no end.
+    """
 
     def __init__(self, provider: Server, folder: Path) -> None:
         self.provider = provider
         self.gate = provider.gate()
-        provider.add(body=[sse(chat_chunk({"content": "Hello"}), done=False), self.gate])
-        self.storage = SqliteStorage(db_file=folder / "runs.db")
-        self.agent: Agent[Any] = Agent(
-            model=OpenAIChat(id="gpt-4.1", base_url=f"{provider.url}/v1", api_key="test"),
-            storage=self.storage,
-            session_id="s",
-        )
+        pieces = [sse(chat_chunk({"content": text}), done=False) for text in ("Hello", " there")]
+        provider.add(body=[pieces[0], self.gate, pieces[1], provider.gate()])
+        self.file = folder / "runs.db"
+        self.agent = agent_of(provider, folder)
 
-    async def check_ended(self, tasks: set[asyncio.Task[Any]]) -> None:
+    async def check_ended(self, tasks: set[asyncio.Task[Any]], text: str = "Hello") -> None:
         """The run is stored, its connection is closed, and there are no tasks but these."""
         async with asyncio.timeout(5):
             await self.provider.until(lambda: self.provider.interrupted == 1)
             while others := asyncio.all_tasks() - tasks:
                 await asyncio.wait(others)
-        await self.check_stored()
+        await self.check_stored(text)
 
-    async def check_stored(self) -> None:
-        runs = await self.storage.list_runs("s")
+    async def check_stored(self, text: str = "Hello") -> None:
+        """The run is stored as far as it came, now."""
+        assert self.agent.storage is not None
+        runs = await self.agent.storage.list_runs("s")
         assert [run.status for run in runs] == [RunStatus.CANCELLED]
-        stored = await self.storage.load_run(runs[0].run_id)
+        stored = await self.agent.storage.load_run(runs[0].run_id)
         assert stored is not None
         assert [(m.role, m.content, m.incomplete) for m in stored.messages] == [
             ("user", "go", False),
-            ("assistant", "Hello", True),
+            ("assistant", text, True),
         ]
-        assert self.provider.open_connections == 0
 
     async def aclose(self) -> None:
         await self.agent.aclose()
