@@ -155,7 +155,8 @@ class Function(Definition, Generic[P, R]):
 
     def __get__(self, instance: Any, owner: type | None = None) -> Function[..., R]:
         """As a method: the tool of that instance (or, for a `classmethod`, of the class)."""
-        if instance is None and not isinstance(self.entrypoint, (classmethod, staticmethod)):
+        of_class = isinstance(self.entrypoint, (classmethod, staticmethod))
+        if instance is None and not of_class:
             return self
         bind: Any = getattr(self.entrypoint, "__get__", None)
         if bind is None:

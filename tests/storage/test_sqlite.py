@@ -52,7 +52,7 @@ def threads() -> list[threading.Thread]:
 def script(code: str, *args: object) -> str:
     """Run code in a process of its own, with warnings as errors; return what it printed."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-X", "dev", "-c", textwrap.dedent(code), *map(str, args)],
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, args)],
         capture_output=True,
         text=True,
         timeout=50,

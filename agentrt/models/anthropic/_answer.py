@@ -10,7 +10,6 @@ from typing import Any
 import jiter
 
 from agentrt.models._failures import Source, request_id
-from agentrt.models.anthropic._wire import arguments_object
 from agentrt.models.base import (
     FinishDelta,
     ModelDelta,
@@ -22,6 +21,7 @@ from agentrt.models.base import (
     UsageDelta,
 )
 from agentrt.models.message import FinishReason, Usage
+from agentrt.tools.arguments import normalize_arguments
 
 FINISH: dict[str, FinishReason] = {
     "end_turn": "stop",
@@ -178,7 +178,7 @@ class Answer:
                 yield ToolCallDelta(block.call, arguments=json.dumps(block.value["input"], ensure_ascii=False))
             block.value["input"] = {}  # the ToolCall has it
         elif block.pieces:
-            block.value["input"] = arguments_object("".join(block.pieces))
+            block.value["input"] = normalize_arguments("".join(block.pieces)).values
 
     def _end(self, end: Mapping[str, Any]) -> None:
         if end.get("stop_reason"):

@@ -14,6 +14,7 @@ from agentrt.media import File, Media
 from agentrt.models._media import base64_text, media_bytes, mime_type
 from agentrt.models.base import OutputSpec, ToolChoice, ToolSpec
 from agentrt.models.message import Message, ToolCall
+from agentrt.tools.arguments import normalize_arguments
 
 PROVIDER = "anthropic"
 EMPTY_RESULT = "(no output)"
@@ -105,7 +106,7 @@ class _Turns:
             wire = f"{wire}_{len(self._used)}"
         self._used.add(wire)
         self._calls[call.id] = wire
-        return {"id": wire, "name": call.name, "input": arguments_object(call.arguments)}
+        return {"id": wire, "name": call.name, "input": normalize_arguments(call.arguments).values}
 
     def result(self, message: Message) -> None:
         call_id = message.tool_call_id or ""
@@ -147,14 +148,6 @@ def wire_id(call_id: str) -> str:
     if call_id and re.fullmatch(r"[a-zA-Z0-9_-]+", call_id):
         return call_id
     return re.sub(r"[^a-zA-Z0-9_-]", "_", call_id) + f"_{zlib.crc32(call_id.encode(errors='replace')):08x}"
-
-
-def arguments_object(arguments: str) -> dict[str, Any]:
-    try:
-        value = json.loads(arguments)
-    except (ValueError, RecursionError):
-        return {}
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 # --- media -----------------------------------------------------------------------------------------------------------

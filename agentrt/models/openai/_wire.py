@@ -12,6 +12,7 @@ from agentrt.models._media import base64_text, data_url, media_bytes, mime_type
 from agentrt.models.base import OutputSpec, ToolChoice, ToolSpec
 from agentrt.models.message import Message, ToolCall
 from agentrt.models.openai._strict import strict_schema
+from agentrt.tools.arguments import normalize_arguments
 
 Wire: TypeAlias = dict[str, Any]
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
@@ -61,7 +62,8 @@ def reads_files(messages: Sequence[Message]) -> bool:
 
 
 def _wire_call(call: ToolCall) -> Wire:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
+    arguments = normalize_arguments(call.arguments).text  # a message of the caller's, or an old one, may hold anything
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 
 def _user(message: Message) -> Wire:

@@ -1,0 +1,218 @@
+"""llama.cpp in this process: one thread per loaded file, requests one after the other.
+
+A file is loaded once per process and options, by the thread that then serves it, so no event loop waits for a token.
+One at a time, because on a CPU two at once are each half as fast, and because answers then don't depend on what else
+is being asked. llama.cpp looks at `Generation.deliver`'s answer after every token and every 64 prompt tokens: that is
+how a generation is stopped, and how soon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import secrets
+import socket
+import tempfile
+import threading
+import time
+from collections import deque
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Final
+
+from agentrt.errors import ConfigurationError
+
+EXIT_WAIT_S = 2.0
+"""How long the end of the process waits for a generation to notice that it was stopped."""
+
+_BATCH_TOKENS = 64
+_PROMPT_CACHE_MIB = 256
+_MAX_SOCKET_PATH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What makes two models the same loaded model."""
+
+    path: str
+    n_ctx: int
+    threads: int
+
+
+class Generation:
+    """One request on its way through a model, read on the event loop that made it.
+
+    Iterating gives llama.cpp's chunks as they come and raises what went wrong. After `close` the model stops at its
+    next token, and a request that was still waiting is never begun.
+    """
+
+    _END: Final = object()
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self.body = body
+        self.closed = False
+        self._loop = asyncio.get_running_loop()
+        self._chunks: deque[Any] = deque()
+        self._wake = asyncio.Event()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def deliver(self, chunk: Any) -> bool:
+        """Take a chunk from the model's thread; True when nobody wants another."""
+        self._chunks.append(chunk)
+        try:
+            self._loop.call_soon_threadsafe(self._wake.set)
+        except RuntimeError:  # the loop is closed, and with it whoever was reading
+            self.closed = True
+        return self.closed
+
+    def end(self, error: Exception | None = None) -> None:
+        self.deliver(self._END if error is None else error)
+
+    def __aiter__(self) -> Generation:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        while not self._chunks:
+            self._wake.clear()
+            await self._wake.wait()
+        chunk = self._chunks.popleft()
+        if chunk is self._END:
+            raise StopAsyncIteration
+        if isinstance(chunk, Exception):
+            raise chunk
+        return chunk
+
+
+def generate(options: EngineOptions, body: dict[str, Any]) -> Generation:
+    """Queue a chat-completions request. The model is loaded first if this process has not loaded it yet."""
+    generation = Generation(body)
+    with _lock:
+        engine = _engines.get(options)
+        if engine is None:
+            engine = _engines[options] = _Engine(options)
+        engine.queue.put(generation)
+    return generation
+
+
+class _Engine:
+    def __init__(self, options: EngineOptions) -> None:
+        self.options = options
+        self.queue: SimpleQueue[Generation | None] = SimpleQueue()
+        self.current: Generation | None = None
+        self.thread = threading.Thread(target=self._serve, name=f"agentrt-{Path(options.path).name}", daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        # the server lives and dies in this frame: nobody else can destroy it while it works, and a forked child,
+        # where this thread does not exist, never does
+        try:
+            server = _load(self.options)
+        except Exception as error:
+            self._fail(error)
+            return
+        while (generation := self.queue.get()) is not None:
+            self.current = generation
+            if not generation.closed:
+                self._run(server, generation)
+            self.current = None
+
+    def _run(self, server: Any, generation: Generation) -> None:
+        try:
+            server.handle_chat_completions(generation.body, generation.deliver)
+        except Exception as error:
+            generation.end(error)
+        else:
+            generation.end()
+
+    def _fail(self, error: Exception) -> None:
+        with _lock:  # whoever comes now gets a new engine: the file may be there by then
+            if _engines.get(self.options) is self:
+                del _engines[self.options]
+        while not self.queue.empty():
+            if (generation := self.queue.get()) is not None:
+                generation.end(error)
+
+    def stop(self) -> None:
+        """Ask the thread to end at the model's next token. What waits in the queue is not begun."""
+        while not self.queue.empty():
+            self.queue.get()
+        self.queue.put(None)
+        if (current := self.current) is not None:
+            current.close()
+
+
+def _load(options: EngineOptions) -> Any:
+    _read_ahead(options.path)
+    import xllamacpp  # pyright: ignore[reportMissingTypeStubs]  # a compiled module of 100 MB, wanted by nobody else
+
+    llama: Any = xllamacpp
+    params = llama.CommonParams()
+    params.model.path = options.path
+    params.n_ctx = options.n_ctx
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
+    params.n_batch = params.n_ubatch = _BATCH_TOKENS
+    params.cache_ram_mib = _PROMPT_CACHE_MIB
+    params.warmup = False  # the first request is the warm-up
+    kinds = {str(device["type"]) for device in llama.get_device_info()}
+    params.fit_params = any("GPU" in kind for kind in kinds)  # a dry run that doubles the time to load
+    params.verbosity = -1
+    with ExitStack() as stack:
+        _shut_the_door(params, stack)
+        try:
+            return llama.Server(params)
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"llama.cpp can't load {options.path} with n_ctx={options.n_ctx}: the file is damaged or of a kind "
+                "that this version of xllamacpp does not know, or memory is short"
+            ) from error
+
+
+def _shut_the_door(params: Any, stack: ExitStack) -> None:
+    """Keep others out of the HTTP server that llama.cpp insists on starting beside the model.
+
+    It listens on a socket file in a private directory that is gone as soon as the model is loaded; where there are
+    no such files, on a loopback port with a key that nobody is told.
+    """
+    params.api_keys = [secrets.token_hex()]
+    params.n_threads_http = 1
+    params.endpoint_slots = params.ui = False
+    directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="agentrt-"))
+    path = str(Path(directory, "llama.sock"))
+    if hasattr(socket, "AF_UNIX") and os.name == "posix" and len(path) < _MAX_SOCKET_PATH:
+        params.hostnames = [path]
+
+
+def _read_ahead(path: str) -> None:
+    """Bring the file into the page cache, because llama.cpp reads it while it holds the interpreter's lock."""
+    buffer = bytearray(1 << 22)
+    with Path(path).open("rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
+
+
+def _stop_all() -> None:
+    engines = list(_engines.values())
+    for engine in engines:
+        engine.stop()
+    deadline = time.monotonic() + EXIT_WAIT_S
+    for engine in engines:
+        engine.thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _forget() -> None:
+    """In a forked child: the threads are gone and the loaded models with them, so load anew when asked."""
+    global _lock
+    _lock = threading.Lock()
+    _engines.clear()
+
+
+_lock = threading.Lock()
+_engines: dict[EngineOptions, _Engine] = {}
+atexit.register(_stop_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
