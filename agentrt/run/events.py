@@ -7,12 +7,15 @@ model call; behind a slow reader adjacent ones are joined. A reader's place is `
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
 
 from agentrt.models.message import FinishReason, Usage, utc_now
 from agentrt.run.response import RunResponse, ToolExecution
+
+JOINED_CHARS: Final = 16_384
+"""No joined delta grows beyond this, so that joining costs no more than the text."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,9 +64,16 @@ class DeltaEvent(BaseEvent):
     def cursor(self) -> str:
         return f"{self.seq}:{self.offset + len(self.content)}"
 
-    def joins(self, later: DeltaEvent) -> bool:
-        """May `later`, which follows directly, be joined to this one?"""
-        return type(later) is type(self) and later.run_id == self.run_id
+    def joined(self, later: DeltaEvent) -> Self | None:
+        """Return this delta with `later` added, which follows directly; None when the two can't be one."""
+        fits = type(later) is type(self) and later.run_id == self.run_id and later.seq == self.seq
+        if not fits or len(self.content) >= JOINED_CHARS or self._of() != later._of():
+            return None
+        return replace(self, content=self.content + later.content)
+
+    def _of(self) -> str:
+        """Which text of its run it is a piece of, where there are several of a kind."""
+        return ""
 
 
 # --- run -------------------------------------------------------------------------------------------------------------
@@ -142,11 +152,8 @@ class ToolCallArguments(DeltaEvent):
     tool_call_id: str = ""
     tool_name: str = ""
 
-    def joins(self, later: DeltaEvent) -> bool:
-        return isinstance(later, ToolCallArguments) and (later.run_id, later.tool_call_id) == (
-            self.run_id,
-            self.tool_call_id,
-        )
+    def _of(self) -> str:
+        return self.tool_call_id
 
 
 # --- model -----------------------------------------------------------------------------------------------------------

@@ -8,24 +8,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agentrt.run.encoding import event_to_json
-from agentrt.run.events import BaseEvent
+from agentrt.run.events import BaseEvent, DeltaEvent
 from agentrt.storage.base import Committed, Conflict, RunChange, Step, Storage
+
+DELTAS_S = 0.075
+"""How long deltas are gathered before they are stored for readers in other processes."""
 
 
 class Journal:
-    """Writes one run and its events. `emit` is where announced events go; None when nobody reads them.
+    """Writes one run and its events. `readers` take announced events.
 
-    Where storage does not outlive the process, steps are not written and facts are announced at once.
+    Steps are written where storage outlives the process; facts there, and for a run that somebody may attach to
+    (`attachable`), whose deltas are stored, too, joined. Without either, facts are announced at once.
     """
 
-    def __init__(self, storage: Storage, run_id: str) -> None:
+    def __init__(self, storage: Storage, run_id: str, *, attachable: bool = False) -> None:
         self.storage = storage
         self.run_id = run_id
         self.session_id = ""
-        self.emit: Callable[[BaseEvent], None] | None = None
+        self.epoch: int | None = None
+        self.readers: list[Callable[[BaseEvent], None]] = []
+        self.attachable = attachable
+        self.keeps = storage.durable or attachable
+        self.unstored: list[DeltaEvent] = []
+        """Deltas that were announced and are not yet stored, joined where they may be."""
         self.last_step = 0
         self.announced = 0
         """The number of the last fact that was announced: that is where deltas stand."""
@@ -34,6 +44,7 @@ class Journal:
         self._steps: list[Step] = []
         self._writing = asyncio.Lock()
         self._soon: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def resume_at(self, seq: int, step: int) -> None:
         """Go on counting where an earlier driver of the run stopped."""
@@ -44,7 +55,7 @@ class Journal:
         """Take a fact, which the next write stores and announces."""
         self._numbered += 1
         event.seq = self._numbered
-        if self.storage.durable:
+        if self.keeps:
             self._events.append(event)
         else:
             self._announce([event])
@@ -55,44 +66,55 @@ class Journal:
             self.last_step += 1
             self._steps.append(Step(number=self.last_step, kind=kind, data=data()))
 
+    def delta(self, event: DeltaEvent) -> None:
+        """Announce a delta, after the last announced fact; keep it for later readers if the run may be attached to."""
+        event.seq = self.announced
+        for read in self.readers:
+            read(event)
+        if self.attachable:
+            if self.unstored and (joined := self.unstored[-1].joined(event)) is not None:
+                self.unstored[-1] = joined
+            else:
+                self.unstored.append(event)
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(DELTAS_S, self.write_soon)
+
     async def write(self) -> None:
         """Store what was taken, in one transaction, and announce it."""
-        if not self.storage.durable:
+        if not self.keeps:
             return
         async with self._writing:
-            if self._events or self._steps:
-                events, steps = self._take()
-                change = RunChange(
-                    run_id=self.run_id,
-                    session_id=self.session_id,
-                    steps=steps,
-                    events=[_stored(event) for event in events],
-                    last_seq=self._numbered,
-                )
+            if self._events or self._steps or self.unstored:
+                events, change = self._take()
+                change.events = [_stored(event) for event in events]
+                change.last_seq = self._numbered
                 await self.storage.commit(change)
                 self._announce(events)
 
     def write_soon(self) -> None:
         """Have what was taken written without waiting for it. `commit` waits, so it never outlives the run."""
-        if self.storage.durable and (self._soon is None or self._soon.done()):
+        self._timer = None
+        if self.keeps and (self._soon is None or self._soon.done()):
             self._soon = asyncio.get_running_loop().create_task(self.write())
 
     async def commit(
         self,
-        change: RunChange,
         last: BaseEvent,
         on_conflict: Callable[[Conflict], BaseEvent],
         *,
         before: Callable[[Committed], None],
+        **change: Any,
     ) -> None:
         """Store a change of the run with all that was taken and its `last` event; call `before`; announce.
 
         A place where the state clashed with what other runs made of it becomes a fact before the last one.
         """
+        if self._timer is not None:
+            self._timer.cancel()
         if self._soon is not None:
             await self._soon
         async with self._writing:
-            events, change.steps = self._take()
+            events, commit = self._take()
             first = self._numbered + 1
             ending: list[BaseEvent] = []
 
@@ -100,30 +122,33 @@ class Journal:
                 ending[:] = [*map(on_conflict, conflicts), last]
                 for seq, event in enumerate(ending, first):
                     event.seq = seq
-                change.last_seq = last.seq
-                return [_stored(event) for event in (*events, *ending)] if self.storage.durable else ()
+                commit.last_seq = last.seq
+                return [_stored(event) for event in (*events, *ending)] if self.keeps else ()
 
-            change.events = facts
-            committed = await self.storage.commit(change)
+            commit = replace(commit, events=facts, **change)
+            committed = await self.storage.commit(commit)
             self._numbered = last.seq
             before(committed)
             self._announce([*events, *ending])
 
     def give_up(self) -> None:
         """Announce what was taken although it could not be stored: the run has failed, and its reader is told."""
-        events, _ = self._take()
-        self._announce(events)
+        self._announce(self._take()[0])
 
-    def _take(self) -> tuple[list[BaseEvent], list[Step]]:
+    def _take(self) -> tuple[list[BaseEvent], RunChange]:
+        """Return the facts that wait, and a change that holds the steps and deltas that do."""
         events, self._events = self._events, []
         steps, self._steps = self._steps, []
-        return events, steps
+        deltas, self.unstored = self.unstored, []
+        change = RunChange(run_id=self.run_id, session_id=self.session_id, epoch=self.epoch, steps=steps)
+        change.deltas = [(delta.seq, delta.offset, event_to_json(delta)) for delta in deltas]
+        return events, change
 
     def _announce(self, events: Sequence[BaseEvent]) -> None:
         for event in events:
             self.announced = event.seq
-            if self.emit is not None:
-                self.emit(event)
+            for read in self.readers:
+                read(event)
 
 
 def _stored(event: BaseEvent) -> tuple[int, str]:

@@ -20,7 +20,7 @@ from agentrt.run.events import BaseEvent, DeltaEvent, StateConflict
 from agentrt.run.journal import Journal
 from agentrt.run.limits import RunLimits
 from agentrt.run.response import RunResponse, RunStatus, StopReason, ToolExecution
-from agentrt.storage.base import Committed, Conflict, RunChange, StateChange, Storage
+from agentrt.storage.base import Committed, Conflict, StateChange, Storage
 from agentrt.storage.merge import copy_state
 from agentrt.tools.function import Function
 
@@ -115,12 +115,10 @@ class Run:
 
     def delta(self, event: DeltaEvent) -> None:
         """Place a piece of text after the last fact, and put it into the stream."""
-        event.seq = self.journal.announced
         event.offset = self.offset
         self.offset += len(event.content)
         self._sign(event)
-        if self.journal.emit is not None:
-            self.journal.emit(event)
+        self.journal.delta(event)
 
     def _sign(self, event: BaseEvent) -> None:
         event.run_id = self.run_id
@@ -139,17 +137,13 @@ class Run:
         response.elapsed_s = time.perf_counter() - self.started
         self._sign(last)
         await self.journal.commit(
-            RunChange(
-                run_id=self.run_id,
-                session_id=self.session_id,
-                status=status,
-                messages=self.messages,
-                response=self.record(),
-                state=StateChange(base=self.base_state, mine=self.state),
-            ),
             last,
             self._conflict,
             before=self._settle,
+            status=status,
+            messages=self.messages,
+            response=self.record(),
+            state=StateChange(base=self.base_state, mine=self.state),
         )
 
     def _settle(self, committed: Committed) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any, Generic, Self
 
 import anyio
@@ -20,7 +19,6 @@ from agentrt.run.run import Run
 
 JOIN_BEYOND = 4096
 """A reader that is this many events behind gets further deltas joined. Facts are never joined."""
-JOINED_CHARS = 16_384
 CLOSE_S = 5.0
 """How long the end of a run is waited for by a task that is itself being cancelled."""
 
@@ -42,8 +40,8 @@ class Channel:
         events = self.events
         if len(events) > JOIN_BEYOND and isinstance(event, DeltaEvent):
             last = events[-1]
-            if isinstance(last, DeltaEvent) and last.joins(event) and len(last.content) < JOINED_CHARS:
-                events[-1] = replace(last, content=last.content + event.content)
+            if isinstance(last, DeltaEvent) and (joined := last.joined(event)) is not None:
+                events[-1] = joined
                 return
         events.append(event)
         self.wake.set()
@@ -65,7 +63,8 @@ class RunStream(Generic[Out]):
         self._channel = Channel(all_steps)
         self._driver: asyncio.Task[RunResponse[Out]] | None = None
         run.stream = events
-        run.journal.emit = self._channel.emit if events else None
+        if events:
+            run.journal.readers.append(self._channel.emit)
 
     @property
     def run_id(self) -> str:

@@ -144,17 +144,6 @@ async def test_a_client_that_disconnects_ends_the_run(still: StandingStill, make
     assert received.startswith("event: RunStarted\n")
 
 
-@pytest.mark.parametrize("make_app", APPS)
-async def test_a_sync_generator_ends_the_run_at_its_next_event(still: StandingStill, make_app: Any) -> None:
-    # until then its thread waits inside the generator, where nobody can reach it
-    async with serving(make_app(still.agent, with_sync_run)) as web:
-        tasks = asyncio.all_tasks()
-        async with httpx.AsyncClient() as client, client.stream("GET", web.url) as response:
-            await read_until("event: RunContent", response)
-        still.gate.open()
-        await still.check_ended(tasks, text="Hello there")
-
-
 async def test_a_server_that_learns_of_a_disconnect_late_ends_the_run_then(still: StandingStill) -> None:
     async with serving(newer_asgi(still.agent, with_keep_alive)) as web:
         tasks = asyncio.all_tasks()

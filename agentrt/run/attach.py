@@ -1,0 +1,142 @@
+"""Reading a run that somebody else drives: what is stored after the reader's place, then what comes, without a gap.
+
+In the process that drives the run, events come directly; in another one, storage is asked as soon as it has news.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import TypeVar, cast
+
+from agentrt.run.encoding import event_from_json
+from agentrt.run.events import BaseEvent, DeltaEvent, RunCancelled, RunCompleted, RunError, RunEvent, RunPaused
+from agentrt.run.response import RunResponse, RunStatus
+from agentrt.run.resume import response_of
+from agentrt.run.run import Run
+from agentrt.run.stream import Channel
+from agentrt.storage.base import Storage, StoredRun
+
+E = TypeVar("E", bound=BaseEvent)
+Place = tuple[int, int]
+
+NEWS_S = 1.0
+"""How long storage is given to have news before it is asked all the same."""
+LAST = (RunCompleted, RunCancelled, RunError)
+live: dict[str, Run] = {}
+"""The runs that this process drives and that may be attached to."""
+
+
+def parse_cursor(cursor: str | None) -> Place:
+    """Return the place that a cursor names. Raises `ValueError` for one that no event gave."""
+    if not cursor:
+        return 0, 0
+    seq, colon, offset = cursor.partition(":")
+    if not (colon and seq.isdigit() and offset.isdigit()):
+        raise ValueError(f"{cursor!r} is no cursor: they read 'seq:offset', as event.cursor gives them")
+    return int(seq), int(offset)
+
+
+async def attach(
+    storage: Storage, stored: StoredRun, *, after: str | None = None, through_pauses: bool = False
+) -> AsyncGenerator[RunEvent, None]:
+    """Yield the run's events after the cursor: each fact once, each character of a delta once, in order.
+
+    Ends with the run's last event, and at `RunPaused` unless `through_pauses`. Leaving does not stop the run. A place
+    whose events are not kept any more is answered by the run's last event alone, which holds the whole response.
+    """
+    place = parse_cursor(after)
+    run = live.get(stored.run_id)
+    channel = Channel(all_steps=True)
+    if run is not None and run.loop_is_here():
+        for delta in run.journal.unstored:
+            channel.emit(delta)
+        run.journal.readers.append(channel.emit)
+    else:
+        run = None
+    try:
+        while True:
+            for event in await _stored_after(storage, stored.run_id, place):
+                place = _after(event)
+                event = await _whole(storage, event)
+                yield event
+                if _ends(event, through_pauses):
+                    return
+            if run is not None:
+                break
+            status = await _status(storage, stored.run_id)
+            if status.is_terminal and not await _stored_after(storage, stored.run_id, place):
+                yield await _last_event(storage, stored.run_id)
+                return
+            await storage.wait_for_news(stored.run_id, timeout_s=NEWS_S)
+        while True:
+            event = await channel.get()
+            if (rest := _rest(event, place)) is None:
+                continue
+            place = _after(rest)
+            yield cast("RunEvent", rest)
+            if _ends(rest, through_pauses):
+                return
+    finally:
+        if run is not None and channel.emit in run.journal.readers:
+            run.journal.readers.remove(channel.emit)
+
+
+async def _stored_after(storage: Storage, run_id: str, place: Place) -> list[RunEvent]:
+    """What is stored after a place. Facts are read first: a delta is stored with or after the fact it stands behind."""
+    facts = await storage.load_events(run_id, after=place[0])
+    known = facts[-1][0] if facts else place[0]
+    deltas = await storage.load_deltas(run_id, after=(place[0], 0))
+    rows = [((seq, -1), text) for seq, text in facts] + [((seq, at), text) for seq, at, text in deltas if seq <= known]
+    rows.sort(key=lambda row: row[0])
+    found: list[RunEvent] = []
+    for _, text in rows:
+        event = _rest(event_from_json(text), place)
+        if event is not None:
+            found.append(cast("RunEvent", event))
+            place = _after(event)
+    return found
+
+
+def _rest(event: E, place: Place) -> E | None:
+    """The event, or as much of a delta as lies after a place; None when all of it was read."""
+    if not isinstance(event, DeltaEvent):
+        return event if event.seq > place[0] else None
+    if (event.seq, event.offset) >= place:
+        return event
+    read = place[1] - event.offset
+    if event.seq < place[0] or read >= len(event.content):
+        return None
+    return event.cut(read)
+
+
+def _after(event: BaseEvent) -> Place:
+    return parse_cursor(event.cursor)
+
+
+def _ends(event: BaseEvent, through_pauses: bool) -> bool:
+    return isinstance(event, LAST) or (isinstance(event, RunPaused) and not through_pauses)
+
+
+async def _whole(storage: Storage, event: RunEvent) -> RunEvent:
+    """A run's last event is stored without the response, which the run's row holds."""
+    if isinstance(event, (*LAST, RunPaused)) and (stored := await storage.load_run(event.run_id)) is not None:
+        event.response = response_of(stored)
+        if isinstance(event, RunCompleted):
+            event.content = event.response.content
+    return event
+
+
+async def _status(storage: Storage, run_id: str) -> RunStatus:
+    stored = await storage.load_run(run_id)
+    return stored.status if stored is not None else RunStatus.CANCELLED
+
+
+async def _last_event(storage: Storage, run_id: str) -> RunEvent:
+    """The last event of a run whose events are not kept any more, made from what its row holds."""
+    stored = await storage.load_run(run_id)
+    response: RunResponse[object] = response_of(stored) if stored is not None else RunResponse(run_id=run_id)
+    kinds = {RunStatus.COMPLETED: RunCompleted, RunStatus.FAILED: RunError}
+    event = kinds.get(response.status, RunCancelled)(content=response.content, response=response, run_id=run_id)
+    event.session_id = response.session_id
+    event.seq = stored.last_seq if stored is not None else 0
+    return event
