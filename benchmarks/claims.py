@@ -287,7 +287,7 @@ async def turns(sides: Sides, folder: str, stored: int, sent: int | None) -> Cos
     for work in (agentrt, sdk):
         await work()
         check(sides.last("users"), (sent or stored) + 1)
-    cpu, _ = await race(2 if sent is None else 10, agentrt, sdk)
+    cpu, _ = await race(5, agentrt, sdk, rounds=5 if sent is None else 9)
     await storage.aclose()
     table.close()
     return cpu

@@ -116,8 +116,9 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(ImportError):
-        import uvloop  # pyright: ignore[reportMissingImports]  only to get the server out of the way
-
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    asyncio.run(main())
+    try:
+        from uvloop import new_event_loop  # pyright: ignore[reportMissingImports]  takes the server out of the way
+    except ImportError:
+        from asyncio import new_event_loop
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(main())

@@ -91,7 +91,8 @@ def own_storage(record: Record) -> Storage:
 
 
 def implicit_session(here: Here, user_id: str | None) -> str:
-    return here.sessions.setdefault(user_id, new_id())
+    session_id = here.sessions.get(user_id)
+    return here.sessions.setdefault(user_id, new_id()) if session_id is None else session_id
 
 
 def no_run_yet(name: str) -> AgentRTError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import ctypes
 import os
 import secrets
 import socket
@@ -71,7 +72,8 @@ class Generation:
         return self.closed
 
     def end(self, error: Exception | None = None) -> None:
-        self.deliver(self._END if error is None else error)
+        if not self.closed:
+            self.deliver(self._END if error is None else error)
 
     def __aiter__(self) -> Generation:
         return self
@@ -88,9 +90,13 @@ class Generation:
         return chunk
 
 
-def generate(options: EngineOptions, body: dict[str, Any]) -> Generation:
-    """Queue a chat-completions request. The model is loaded first if this process has not loaded it yet."""
-    generation = Generation(body)
+def generate(options: EngineOptions, body: dict[str, Any], schema: dict[str, Any] | None = None) -> Generation:
+    """Queue a chat-completions request, whose answer is then JSON that follows `schema`.
+
+    The model is loaded first if this process has not loaded it yet. Reading the answer raises `ValueError` when
+    `schema` can't be made a grammar (llama.cpp may also say so in a chunk).
+    """
+    generation = Generation(body if schema is None else body | {"json_schema": schema})
     with _lock:
         engine = _engines.get(options)
         if engine is None:
@@ -102,24 +108,26 @@ def generate(options: EngineOptions, body: dict[str, Any]) -> Generation:
 class _Engine:
     def __init__(self, options: EngineOptions) -> None:
         self.options = options
-        self.queue: SimpleQueue[Generation | None] = SimpleQueue()
+        self.queue: SimpleQueue[Generation] = SimpleQueue()
         self.current: Generation | None = None
+        self.idle = threading.Event()
         self.thread = threading.Thread(target=self._serve, name=f"agentrt-{Path(options.path).name}", daemon=True)
         self.thread.start()
 
     def _serve(self) -> None:
-        # the server lives and dies in this frame: nobody else can destroy it while it works, and a forked child,
-        # where this thread does not exist, never does
+        # The server is never destroyed: its destructor waits for threads while it holds the interpreter's lock, and in
+        # a forked child those threads don't exist. At the end of the process it is enough that it is idle.
         try:
             server = _load(self.options)
         except Exception as error:
             self._fail(error)
             return
-        while (generation := self.queue.get()) is not None:
-            self.current = generation
+        while True:
+            self.idle.set()
+            self.current = generation = self.queue.get()
+            self.idle.clear()
             if not generation.closed:
                 self._run(server, generation)
-            self.current = None
 
     def _run(self, server: Any, generation: Generation) -> None:
         try:
@@ -134,21 +142,20 @@ class _Engine:
             if _engines.get(self.options) is self:
                 del _engines[self.options]
         while not self.queue.empty():
-            if (generation := self.queue.get()) is not None:
-                generation.end(error)
+            self.queue.get().end(error)
+        self.idle.set()
 
     def stop(self) -> None:
-        """Ask the thread to end at the model's next token. What waits in the queue is not begun."""
+        """Ask the thread to be idle from the model's next token on. What waits in the queue is not begun."""
         while not self.queue.empty():
-            self.queue.get()
-        self.queue.put(None)
+            self.queue.get().close()
         if (current := self.current) is not None:
             current.close()
 
 
 def _load(options: EngineOptions) -> Any:
     _read_ahead(options.path)
-    import xllamacpp  # pyright: ignore[reportMissingTypeStubs]  # a compiled module of 100 MB, wanted by nobody else
+    import xllamacpp  # pyright: ignore[reportMissingTypeStubs]  not at the top: 0.2 s, and the model's thread pays them
 
     llama: Any = xllamacpp
     params = llama.CommonParams()
@@ -201,14 +208,23 @@ def _stop_all() -> None:
         engine.stop()
     deadline = time.monotonic() + EXIT_WAIT_S
     for engine in engines:
-        engine.thread.join(max(0.0, deadline - time.monotonic()))
+        engine.idle.wait(max(0.0, deadline - time.monotonic()))
 
 
 def _forget() -> None:
     """In a forked child: the threads are gone and the loaded models with them, so load anew when asked."""
     global _lock
     _lock = threading.Lock()
-    _engines.clear()
+    if _engines:
+        _skip_static_destructors()
+        _engines.clear()
+
+
+def _skip_static_destructors() -> None:
+    """End this process without llama.cpp's destructors: they would wait for threads that a fork did not copy."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit"):  # glibc; runs first of all, with the exit status as first argument
+        libc.on_exit(libc._exit, None)
 
 
 _lock = threading.Lock()

@@ -5,7 +5,8 @@ Three short questions instead of one long protocol, because that is what a model
 1. *Which?* The last user message alone, and a sentence for the model to finish, "They want me to …", with one ending
    per tool (its description) and a few that mean an ordinary answer. Ended sentences are where small models are sure.
 2. *With what?* The conversation, asking for the names of the parameters, held to the tool's JSON schema.
-3. *So?* Each call and its result are told as something the assistant has done, and the user asks for the answer.
+3. *So?* A fresh call and its result are told as something the assistant has done, and the user asks for the answer.
+   Older ones are told as part of the question they answered, or the model would begin to write calls of its own.
 
 Nothing here knows what runs the model.
 """
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentrt.models.base import ToolSpec
-from agentrt.models.message import Message, ToolCall
+from agentrt.models.message import Message
 
 ChatMessage = dict[str, str]
 
@@ -79,21 +80,25 @@ def chat(messages: Sequence[Message], *, question: str | None = None) -> list[Ch
     `question` stands in for the last message when that is the user's, and follows it otherwise.
     """
     turns: list[ChatMessage] = []
-    calls: dict[str, ToolCall] = {}
+    calls = {call.id: call for message in messages for call in message.tool_calls or ()}
+    last = len(messages) - 1
+    fresh = next((index for index in range(last, -1, -1) if messages[index].role != "tool"), -1)
     for index, message in enumerate(messages):
-        calls |= {call.id: call for call in message.tool_calls or ()}
-        after_result = index > 0 and messages[index - 1].role == "tool"
         if message.role == "tool":
-            _say(turns, "assistant", _told(message, calls.get(message.tool_call_id or "")), "\n")
-        elif message.role == "assistant" and after_result:
-            _say(turns, "user", "So what is the answer?")
-            _say(turns, "assistant", message.content)
-        elif message.role != "user" or index < len(messages) - 1 or question is None:
+            call = calls.get(message.tool_call_id or "")
+            name = message.tool_name or (call.name if call else "the tool")
+            if index > fresh:
+                told = (
+                    f"I call {name}({call.arguments if call else ''}). The result is: {message.content or 'nothing'}."
+                )
+                _say(turns, "assistant", told, "\n")
+            else:
+                _say(turns, "user", f"({name} says: {message.content or 'nothing'})")
+        elif index < last or question is None or message.role != "user":
             _say(turns, message.role, message.content)
-    if question is not None:
-        _say(turns, "user", question)
-    elif messages and messages[-1].role == "tool":
-        _say(turns, "user", "So what is the answer?")
+    if question is None and 0 <= fresh < last:
+        question = "So what is the answer?"
+    _say(turns, "user", question)
     return turns
 
 
@@ -119,11 +124,6 @@ def _say(turns: list[ChatMessage], role: str, content: str | None, separator: st
         turns[-1]["content"] += separator + content
     else:
         turns.append({"role": role, "content": content})
-
-
-def _told(result: Message, call: ToolCall | None) -> str:
-    name = result.tool_name or (call.name if call else "the tool")
-    return f"I call {name}({call.arguments if call else ''}). The result is: {result.content or 'nothing'}."
 
 
 def _phrase(tool: ToolSpec) -> str:

@@ -29,6 +29,8 @@ from agentrt.models.base import (
 from agentrt.models.message import FinishReason, Usage
 
 DEFAULT_ID = "SmolLM2-135M-Instruct"
+SYSTEM = "You are a helpful assistant."
+"""What SmolLM2 is told when nobody tells it anything: with its own default it does not know the capital of France."""
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 _FINISH: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 
@@ -87,7 +89,7 @@ class LocalModel(Model):
         while True:
             reader = _Reader(tool)
             try:
-                with closing(generate(options, body if schema is None else body | {"json_schema": schema})) as chunks:
+                with closing(generate(options, body, schema)) as chunks:
                     async for chunk in chunks:
                         for delta in reader.read(self._checked(chunk), usage):
                             yield delta
@@ -137,15 +139,17 @@ class LocalModel(Model):
 
     def _body(self, request: ModelRequest, tool: ToolSpec | None) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """What is asked of llama.cpp for the call of `tool`, or for the answer; and the schema that binds it."""
-        question = prompted.last_question(request.messages)
+        question, schema = None, None
         if tool is not None:
-            asked = prompted.chat(request.messages, question=prompted.arguments_question(tool, question))
-            return self._request(asked), tool.parameters
-        if request.output is not None:
+            schema = tool.parameters
+            question = prompted.arguments_question(tool, prompted.last_question(request.messages))
+        elif request.output is not None:
             schema = request.output.schema
-            asked = prompted.chat(request.messages, question=prompted.output_question(schema, question))
-            return self._request(asked), schema
-        return self._request(prompted.chat(request.messages)), None
+            question = prompted.output_question(schema, prompted.last_question(request.messages))
+        asked = prompted.chat(request.messages, question=question)
+        if self.path is None and asked and asked[0]["role"] != "system":
+            asked.insert(0, {"role": "system", "content": SYSTEM})
+        return self._request(asked), schema
 
     def _request(self, messages: list[prompted.ChatMessage]) -> dict[str, Any]:
         body: dict[str, Any] = {

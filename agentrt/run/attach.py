@@ -67,7 +67,7 @@ async def attach(
             if status.is_terminal and not await _stored_after(storage, stored.run_id, place):
                 yield await _last_event(storage, stored.run_id)
                 return
-            await storage.wait_for_news(stored.run_id, timeout_s=NEWS_S)
+            await storage.wait_for_news(stored.run_id, after=place, timeout_s=NEWS_S)
         while True:
             event = await channel.get()
             if (rest := _rest(event, place)) is None:

@@ -22,8 +22,10 @@ def event_to_json(event: BaseEvent, *, response: bool = True) -> str:
     """
     if isinstance(event, UnknownEvent):
         return json.dumps(event.data, ensure_ascii=False)
-    fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event) if response or f.name != "response"}
-    return json.dumps({k: v for k, v in fields.items() if v is not None}, default=_plain, ensure_ascii=False)
+    fields = _values(event)
+    if not response:
+        fields.pop("response", None)
+    return _encode(fields)
 
 
 def event_from_json(text: str | bytes) -> RunEvent:
@@ -64,10 +66,20 @@ def _adapter(cls: type[BaseEvent]) -> Any:
     return TypeAdapter(cls)
 
 
+@lru_cache(maxsize=1024)
+def _names(cls: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(cls))
+
+
+def _values(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass instance that have a value."""
+    return {name: item for name in _names(value.__class__) if (item := getattr(value, name)) is not None}
+
+
 def _plain(value: Any) -> Any:
     """What JSON has no word for, in its plainest form."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if getattr(value, f.name) is not None}
+        return _values(value)
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Enum):
@@ -83,3 +95,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     return str(value)
+
+
+_encode = json.JSONEncoder(default=_plain, ensure_ascii=False).encode

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from agentrt.errors import StorageError
 from agentrt.run.encoding import event_to_json
 from agentrt.run.events import BaseEvent, DeltaEvent
 from agentrt.storage.base import Committed, Conflict, RunChange, Step, Storage
@@ -88,7 +89,7 @@ class Journal:
                 events, change = self._take()
                 change.events = [_stored(event) for event in events]
                 change.last_seq = self._numbered
-                await self.storage.commit(change)
+                await self._store(change, events)
                 self._announce(events)
 
     def write_soon(self) -> None:
@@ -126,10 +127,18 @@ class Journal:
                 return [_stored(event) for event in (*events, *ending)] if self.keeps else ()
 
             commit = replace(commit, events=facts, **change)
-            committed = await self.storage.commit(commit)
+            committed = await self._store(commit, events)
             self._numbered = last.seq
             before(committed)
             self._announce([*events, *ending])
+
+    async def _store(self, change: RunChange, events: list[BaseEvent]) -> Committed:
+        """Commit. What storage refuses is taken back, so that the reader is told of it with the run's last event."""
+        try:
+            return await self.storage.commit(change)
+        except StorageError:
+            self._events[:0] = events
+            raise
 
     def give_up(self) -> None:
         """Announce what was taken although it could not be stored: the run has failed, and its reader is told."""

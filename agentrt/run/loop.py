@@ -12,8 +12,9 @@ import threading
 from itertools import takewhile
 from typing import Any
 
-from agentrt.errors import AgentRTError, LimitReached
+from agentrt.errors import AgentRTError, CodecError, LimitReached
 from agentrt.run.events import (
+    BaseEvent,
     RunCancelled,
     RunCompleted,
     RunContinued,
@@ -78,6 +79,8 @@ async def _turns(run: Run) -> None:
     if open_calls(run) and not await _calls(run, deadline):
         return
     while True:
+        if run.cancel_flag.is_set():
+            raise asyncio.CancelledError  # a tool took it for its own
         last_turn = _last_turn(run)
         clock = asyncio.timeout_at(_model_deadline(deadline, loop.time(), last_turn))
         try:
@@ -170,7 +173,7 @@ async def _cancelled(run: Run) -> None:
     run.stop_reason = "cancelled"
     response = run.touch()
     response.content = _so_far(run)
-    await run.save(RunStatus.CANCELLED, RunCancelled(content=run.cancel_reason, response=response))
+    await _store_cut(run, RunStatus.CANCELLED, RunCancelled(content=run.cancel_reason, response=response))
 
 
 async def _failed(run: Run, error: Exception) -> None:
@@ -185,13 +188,22 @@ async def _failed(run: Run, error: Exception) -> None:
     last = RunError(content=response.error, error_type=type(error).__name__, response=response)
     if run.stored:
         try:
-            await run.save(RunStatus.FAILED, last)
+            await _store_cut(run, RunStatus.FAILED, last)
             return
         except AgentRTError as storage_error:
             error.add_note(f"The failed run could not be stored either: {storage_error}")
             log.error("run %s failed and could not be stored: %s", run.run_id, storage_error)
     run.fact(last)
     run.journal.give_up()
+
+
+async def _store_cut(run: Run, status: RunStatus, last: BaseEvent) -> None:
+    """Store a run that was cut short. A state that storage can't hold loses nothing but itself."""
+    try:
+        await run.save(status, last)
+    except CodecError as error:
+        log.error("run %s is stored without its session state: %s", run.run_id, error)
+        await run.save(status, last, with_state=False)
 
 
 def _so_far(run: Run) -> str | None:

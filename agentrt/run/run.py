@@ -130,7 +130,7 @@ class Run:
 
     # --- storage -------------------------------------------------------------------------------------------------
 
-    async def save(self, status: RunStatus, last: BaseEvent) -> None:
+    async def save(self, status: RunStatus, last: BaseEvent, *, with_state: bool = True) -> None:
         """Store all that the run has come to, with its session's state, and then announce its last event."""
         response = self.touch()
         response.status = status
@@ -143,7 +143,7 @@ class Run:
             status=status,
             messages=self.messages,
             response=self.record(),
-            state=StateChange(base=self.base_state, mine=self.state),
+            state=StateChange(base=self.base_state, mine=self.state) if with_state else None,
         )
 
     def _settle(self, committed: Committed) -> None:

@@ -172,13 +172,16 @@ class RunStream(Generic[Out]):
             raise
 
     def _signal(self) -> None:
-        self._run.cancel_flag.set()
-        if self._driver is not None and not self._driver.done():
-            self._driver.cancel()
+        """Cancel the driver, once: again would cut short what that sets going (closing, the last write)."""
+        flag = self._run.cancel_flag
+        if not flag.is_set():
+            flag.set()
+            if self._driver is not None:
+                self._driver.cancel()
 
     def __del__(self) -> None:
         driver = self._driver
-        if driver is not None and not driver.done():
+        if driver is not None and not driver.done() and not self._run.cancel_flag.is_set():
             loop = driver.get_loop()
             if not loop.is_closed():
                 self._run.cancel_flag.set()

@@ -1,8 +1,9 @@
 """The tables and statements of SQL drivers, with `?` for each parameter.
 
 Only what several databases understand: BIGINT for numbers and times (microseconds since 1970, UTC), TEXT for the rest,
-`ON CONFLICT`, no `RETURNING` (SQLite before 3.35 has none). Large texts stand last in a row, as SQLite reads a row from
-its front.
+`ON CONFLICT`, partial indexes, no `RETURNING` (SQLite before 3.35 has none). Large texts stand last in a row, as SQLite
+reads a row from its front. Leases run by the database's clock, at the moment when the transaction is carried out, not
+when it was asked for: each driver says which expression that is.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 SESSION_COLUMNS: Final = "session_id, user_id, agent_id, name, run_count, created_at, updated_at"
 RUN_COLUMNS: Final = (
-    "run_id, session_id, number, status, user_id, agent_id, parent_run_id, last_seq, created_at, updated_at"
+    "run_id, session_id, number, status, user_id, agent_id, parent_run_id, owner, epoch, "
+    "CASE WHEN lease_until > {now} THEN 0 ELSE 1 END, last_seq, created_at, updated_at"
 )
 ENDED: Final = ", ".join(f"'{status.value}'" for status in RunStatus if status.is_terminal)
 
@@ -31,14 +33,22 @@ _MIGRATIONS: Final = (
         "CREATE TABLE {t} (session_id TEXT PRIMARY KEY, user_id TEXT, agent_id TEXT, name TEXT, "
         "run_count BIGINT NOT NULL, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, state TEXT)",
         "CREATE INDEX {t}_by_user ON {t} (user_id, updated_at)",
+        # ended_at is set while facts of a run that has ended are kept, has_deltas (1) while deltas of a run are
         "CREATE TABLE {t}_runs (run_id TEXT PRIMARY KEY, session_id TEXT NOT NULL, number BIGINT NOT NULL, "
-        "status TEXT NOT NULL, user_id TEXT, agent_id TEXT, parent_run_id TEXT, last_seq BIGINT NOT NULL, "
-        "created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, input TEXT NOT NULL, response TEXT, messages TEXT)",
-        "CREATE INDEX {t}_runs_by_session ON {t}_runs (session_id, number)",
+        "status TEXT NOT NULL, user_id TEXT, agent_id TEXT, parent_run_id TEXT, owner TEXT, epoch BIGINT NOT NULL, "
+        "lease_until BIGINT, cancel_request TEXT, ended_at BIGINT, has_deltas BIGINT, last_seq BIGINT NOT NULL, "
+        "created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, input TEXT NOT NULL, response TEXT, messages TEXT, "
+        "base_state TEXT)",
+        "CREATE INDEX {t}_runs_session ON {t}_runs (session_id, number)",
+        "CREATE INDEX {t}_runs_running ON {t}_runs (session_id, run_id) WHERE status = 'RUNNING'",
+        "CREATE INDEX {t}_runs_ended ON {t}_runs (ended_at) WHERE ended_at IS NOT NULL",
+        "CREATE INDEX {t}_runs_deltas ON {t}_runs (ended_at) WHERE has_deltas = 1",
         "CREATE TABLE {t}_steps (run_id TEXT NOT NULL, number BIGINT NOT NULL, kind TEXT NOT NULL, "
         "data TEXT NOT NULL, PRIMARY KEY (run_id, number))",
         "CREATE TABLE {t}_events (run_id TEXT NOT NULL, seq BIGINT NOT NULL, created_at BIGINT NOT NULL, "
         "data TEXT NOT NULL, PRIMARY KEY (run_id, seq))",
+        "CREATE TABLE {t}_deltas (run_id TEXT NOT NULL, seq BIGINT NOT NULL, place BIGINT NOT NULL, "
+        "data TEXT NOT NULL, PRIMARY KEY (run_id, seq, place))",
     ),
 )
 
@@ -53,16 +63,19 @@ def check_table_name(name: str) -> str:
 
 
 class Sql:
-    """The statements for the tables named `table`, `table_runs`, `table_steps`, `table_events` and `table_meta`."""
+    """The statements for `table`, `table_runs`, `table_steps`, `table_events`, `table_deltas` and `table_meta`.
 
-    def __init__(self, table: str) -> None:
+    `now` is an SQL expression for the database's time, in microseconds since 1970.
+    """
+
+    def __init__(self, table: str, *, now: str) -> None:
         self.table = table
 
         def named(statement: str) -> str:
-            return re.sub(r"\{t\}(\w*)", rf'"{table}\1"', statement)
+            return re.sub(r"\{t\}(\w*)", rf'"{table}\1"', statement).replace("{now}", now)
 
         self._named = named
-        self.tables = tuple(f"{table}{suffix}" for suffix in ("", "_runs", "_steps", "_events"))
+        self.tables = tuple(f"{table}{suffix}" for suffix in ("", "_runs", "_steps", "_events", "_deltas"))
         self.migrations = [[named(statement) for statement in version] for version in _MIGRATIONS]
 
         self.create_meta = named("CREATE TABLE {t}_meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
@@ -89,20 +102,32 @@ class Sql:
         self.delete_session = (
             named(f"DELETE FROM {{t}}_steps {hanging}"),
             named(f"DELETE FROM {{t}}_events {hanging}"),
+            named(f"DELETE FROM {{t}}_deltas {hanging}"),
             named("DELETE FROM {t}_runs WHERE session_id = ?"),
             named("DELETE FROM {t} WHERE session_id = ?"),
         )
 
         # changes no row when there is such a run
         self.insert_run = named(
-            f"INSERT INTO {{t}}_runs ({RUN_COLUMNS}, input, messages) VALUES ({', '.join('?' * 12)}) "
-            "ON CONFLICT (run_id) DO NOTHING"
+            "INSERT INTO {t}_runs (run_id, session_id, number, status, user_id, agent_id, parent_run_id, last_seq, "
+            "created_at, updated_at, input, messages, base_state, owner, epoch, lease_until) "
+            f"VALUES ({', '.join('?' * 14)}, 1, {{now}} + ?) ON CONFLICT (run_id) DO NOTHING"
         )
-        self.run_status = named("SELECT status FROM {t}_runs WHERE run_id = ? AND session_id = ?")
-        self.read_run = named(f"SELECT {RUN_COLUMNS}, input, response, messages FROM {{t}}_runs WHERE run_id = ?")
+        self.find_driven = named(
+            "SELECT run_id FROM {t}_runs WHERE status = 'RUNNING' AND session_id = ? AND run_id <> ? "
+            "AND lease_until > {now} LIMIT 1"
+        )
+        self.run_status = named("SELECT status, epoch FROM {t}_runs WHERE run_id = ? AND session_id = ?")
+        self.read_run = named(
+            f"SELECT {RUN_COLUMNS}, input, response, messages, base_state FROM {{t}}_runs WHERE run_id = ?"
+        )
         self.list_runs = named(
             f"SELECT {RUN_COLUMNS}, input, response FROM {{t}}_runs WHERE session_id = ? AND number > 0 AND number < ? "
             "ORDER BY number DESC LIMIT ?"
+        )
+        self.list_unfinished = named(
+            f"SELECT {RUN_COLUMNS}, input, response FROM {{t}}_runs WHERE status = 'RUNNING' AND run_id > ? "
+            "ORDER BY run_id LIMIT ?"
         )
         self.history = named(
             "SELECT messages FROM {t}_runs WHERE session_id = ? AND number > 0 "
@@ -111,12 +136,61 @@ class Sql:
 
         self.insert_step = named("INSERT INTO {t}_steps (run_id, number, kind, data) VALUES (?, ?, ?, ?)")
         self.read_steps = named("SELECT number, kind, data FROM {t}_steps WHERE run_id = ? ORDER BY number")
-        self.delete_steps = named("DELETE FROM {t}_steps WHERE run_id = ?")
+        self.delete_steps = named("DELETE FROM {t}_steps WHERE run_id = ? AND number > 0")  # evidence stays
+        self.insert_evidence = named(
+            "INSERT INTO {t}_steps (run_id, number, kind, data) SELECT run_id, COALESCE((SELECT MIN(number) FROM "
+            "{t}_steps WHERE {t}_steps.run_id = {t}_runs.run_id AND number < 0), 0) - 1, ?, ? FROM {t}_runs "
+            "WHERE run_id = ?"
+        )
         self.insert_event = named("INSERT INTO {t}_events (run_id, seq, created_at, data) VALUES (?, ?, ?, ?)")
         self.read_events = named("SELECT seq, data FROM {t}_events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?")
+        self.insert_delta = named(
+            "INSERT INTO {t}_deltas (run_id, seq, place, data) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (run_id, seq, place) DO UPDATE SET data = excluded.data"
+        )
+        self.read_deltas = named(
+            "SELECT seq, place, data FROM {t}_deltas WHERE run_id = ? AND (seq, place) >= (?, ?) ORDER BY seq, place"
+        )
+        self.find_news = named(
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM {t}_events WHERE run_id = ? AND seq > ?) "
+            "OR EXISTS (SELECT 1 FROM {t}_deltas WHERE run_id = ? AND (seq, place) >= (?, ?))"
+        )
 
-    def update_run(self, columns: Iterable[str]) -> str:
-        return self._named(f"UPDATE {{t}}_runs SET {', '.join(f'{name} = ?' for name in columns)} WHERE run_id = ?")
+        # leases; each of them changes no row where it is not, or no more, to be had
+        self.renew = named(
+            "UPDATE {t}_runs SET lease_until = {now} + ? WHERE run_id = ? AND epoch = ? AND status = 'RUNNING'"
+        )
+        self.read_lease = named("SELECT epoch, status, cancel_request FROM {t}_runs WHERE run_id = ?")
+        self.request_cancel = named("UPDATE {t}_runs SET cancel_request = ? WHERE run_id = ? AND status = 'RUNNING'")
+
+        # what is out of date, by its age
+        self.find_old_events = named("SELECT run_id FROM {t}_runs WHERE ended_at <= {now} - ? LIMIT ?")
+        self.find_old_deltas = named(
+            "SELECT run_id FROM {t}_runs WHERE has_deltas = 1 AND ended_at <= {now} - ? LIMIT ?"
+        )
+        self.delete_events = named("DELETE FROM {t}_events WHERE run_id = ?")
+        self.delete_deltas = named("DELETE FROM {t}_deltas WHERE run_id = ?")
+        self.has_no_events = named("UPDATE {t}_runs SET ended_at = NULL, has_deltas = NULL WHERE run_id = ?")
+        self.has_no_deltas = named("UPDATE {t}_runs SET has_deltas = NULL WHERE run_id = ?")
+
+    def update_run(self, columns: Iterable[str], status: RunStatus | None) -> str:
+        """Takes the values of the columns, and the run's id. A status other than RUNNING ends the lease."""
+        changes = [f"{name} = ?" for name in columns]
+        if status not in (None, RunStatus.RUNNING):
+            changes += ["owner = NULL", "lease_until = NULL"]
+        if status is not None and status.is_terminal:
+            changes += ["cancel_request = NULL", "ended_at = {now}"]
+        if status in (RunStatus.COMPLETED, RunStatus.CANCELLED):
+            changes += ["base_state = NULL"]
+        return self._named(f"UPDATE {{t}}_runs SET {', '.join(changes)} WHERE run_id = ?")
+
+    def claim(self, expected: int) -> str:
+        """Takes the owner, the lease in microseconds, when it is, the run's id and epoch, and the statuses expected."""
+        return self._named(
+            "UPDATE {t}_runs SET status = 'RUNNING', owner = ?, epoch = epoch + 1, lease_until = {now} + ?, "
+            "ended_at = NULL, updated_at = ? WHERE run_id = ? AND epoch = ? "
+            f"AND status IN ({', '.join('?' * expected)})"
+        )
 
     def list_sessions(self, *, by_user: bool, by_agent: bool) -> str:
         conditions = [f"{name} = ?" for name, used in (("user_id", by_user), ("agent_id", by_agent)) if used]
@@ -151,7 +225,8 @@ def session_of(row: Sequence[Any], state: dict[str, Any]) -> StoredSession:
 
 def run_of(row: Sequence[Any]) -> StoredRun:
     """A row of `RUN_COLUMNS`."""
-    run_id, session_id, number, status, user_id, agent_id, parent_run_id, last_seq, created_at, updated_at = row
+    run_id, session_id, number, status, user_id, agent_id, parent_run_id, *lease, last_seq, created_at, updated_at = row
+    owner, epoch, is_expired = lease
     return StoredRun(
         run_id=run_id,
         session_id=session_id,
@@ -160,6 +235,9 @@ def run_of(row: Sequence[Any]) -> StoredRun:
         parent_run_id=parent_run_id,
         status=RunStatus(status),
         number=number,
+        owner=owner,
+        epoch=epoch,
+        lease_expired=bool(is_expired),
         last_seq=last_seq,
         created_at=from_micros(created_at),
         updated_at=from_micros(updated_at),

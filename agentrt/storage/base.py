@@ -51,10 +51,10 @@ class StoredSession:
 
 @dataclass(slots=True, kw_only=True)
 class Step:
-    """One entry of a run's journal. `data` is what the codec can hold.
+    """One entry of a run's journal. `data` is what the codec can hold. `number` counts from 1 within the run.
 
     Kinds: "model" (an assistant message), "intent" (tool calls about to run), "tool" (a call's result and the state it
-    changed), "pause". `number` counts from 1 within the run.
+    changed), "pause". Evidence has numbers below 0, the first -1.
     """
 
     number: int
@@ -66,7 +66,8 @@ class Step:
 class StoredRun:
     """A run as stored. `input` is what it was started with, `response` the last one written, as a dict of its fields.
 
-    `steps` are those of a run that can be gone on with; a completed or cancelled one has its messages only.
+    `steps` are those of a run that can be gone on with; a completed or cancelled one has its messages only, and no
+    `base_state`. Evidence stays.
     """
 
     run_id: str
@@ -132,7 +133,7 @@ class RunChange:
     messages: Sequence[Message] | None = None
     response: dict[str, Any] | None = None
     deltas: Sequence[tuple[int, int, str]] = ()
-    """Joined deltas: (seq, offset, the event's JSON)."""
+    """Joined deltas: (seq, offset, the event's JSON). One at a place that is taken replaces what is there."""
     state: StateChange | None = None
     last_seq: int | None = None
 
@@ -206,8 +207,8 @@ class Storage(Protocol):
     ) -> int:
         """Take a stored run over: it becomes RUNNING, and `owner`'s. Returns the new epoch, one more than `epoch`.
 
-        Raises `RunBusy` when its epoch is not `epoch` any more, `AlreadyContinued` when its status is none of
-        `expect`, `RunNotFound`.
+        Raises `AlreadyContinued` when its status is none of `expect`, else `RunBusy` when its epoch is not `epoch` any
+        more; `RunNotFound`.
         """
         ...
 
@@ -219,7 +220,10 @@ class Storage(Protocol):
         ...
 
     async def request_cancel(self, run_id: str, request: str) -> bool:
-        """Leave word for the owner of a run that is RUNNING, which reads it when it renews. Returns whether it is."""
+        """Leave word for the owner of a run that is RUNNING, which reads it when it renews. Returns whether it is.
+
+        The word stays until the run ends: also with the next owner, and over a pause.
+        """
         ...
 
     async def add_evidence(self, run_id: str, kind: str, data: dict[str, Any]) -> None:
@@ -257,7 +261,7 @@ class Storage(Protocol):
         ...
 
     async def delete_session(self, session_id: str) -> bool:
-        """Delete the session and its runs, their steps and events. Returns False when there is no such session."""
+        """Delete the session and its runs, their steps, events and deltas. Returns False when there is no such session."""
         ...
 
     async def list_runs(self, session_id: str, *, limit: int = 50, before: int | None = None) -> list[StoredRun]:
@@ -272,12 +276,19 @@ class Storage(Protocol):
         """Return the run's stored deltas that begin at or after the place (seq, offset), as (seq, offset, JSON)."""
         ...
 
-    async def wait_for_news(self, run_id: str, *, timeout_s: float) -> None:
-        """Return when something may have been stored for the run, at the latest after `timeout_s`."""
+    async def wait_for_news(self, run_id: str, *, after: tuple[int, int], timeout_s: float) -> None:
+        """Return once facts of the run with a seq greater than `after`'s, or deltas at or after it, are stored.
+
+        At the latest after `timeout_s`. What was stored before the call counts, so a reader that reads up to a place
+        and then waits there misses nothing.
+        """
         ...
 
     async def prune(self, *, older_than: timedelta) -> int:
-        """Delete the facts and deltas of runs that ended before then; return how many. Runs stay."""
+        """Delete the facts and deltas of runs that ended so long ago; return how many. Runs stay.
+
+        A little at a time, so that nobody waits for it: cancelled, it has done a part.
+        """
         ...
 
     async def aclose(self) -> None:

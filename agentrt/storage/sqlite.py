@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from agentrt.errors import AlreadyContinued, ConfigurationError, RunBusy, RunNotFound, SessionAccessDenied, StorageError
+from agentrt.errors import (
+    AlreadyContinued,
+    ConfigurationError,
+    RunBusy,
+    RunNotFound,
+    SessionAccessDenied,
+    SessionBusy,
+    StorageError,
+)
 from agentrt.models.message import Message, utc_now
 from agentrt.run.response import RunStatus
 from agentrt.storage import _sqlite_thread
 from agentrt.storage._sql import Sql, check_table_name, run_of, session_of, to_micros
 from agentrt.storage._sqlite_thread import LOCK_WAIT_S, Job, SqliteThread
-from agentrt.storage.base import Committed, Opening, RunChange, StateChange, Step, Storage, StoredRun, StoredSession
+from agentrt.storage.base import (
+    Committed,
+    LeaseNews,
+    Opening,
+    RunChange,
+    StateChange,
+    Step,
+    Storage,
+    StoredRun,
+    StoredSession,
+)
 from agentrt.storage.codec import clean_text, dump_messages, dumps, load_messages, loads
 from agentrt.storage.merge import copy_state, merge
 
@@ -24,6 +44,12 @@ T = TypeVar("T")
 Connection = sqlite3.Connection
 
 _MAX: Final = 2**63 - 1
+_DAY: Final = 86_400_000_000
+_SECOND: Final = 1_000_000
+_POLL_S: Final = 0.05
+_DELTAS_KEPT_S: Final = 60
+_TIDIED: Final = 4  # runs per terminal write: more than end in it, so that what is out of date never piles up
+_PRUNED: Final = 100  # runs per transaction
 
 
 class SqliteStorage(Storage):
@@ -37,7 +63,8 @@ class SqliteStorage(Storage):
     `synchronous` says what survives: with `"normal"`, whatever becomes of the process, nothing committed is lost,
     but a power cut or a crash of the operating system may take back the last moments (the file stays sound); with
     `"full"`, nothing is lost then either, at the price of waiting for the disk at each commit. Where another process
-    holds the lock, a call waits for it up to `busy_timeout_s`.
+    holds the lock, a call waits for it up to `busy_timeout_s`. The facts of a run are kept for `keep_events_days` after
+    its end; the run itself until its session is deleted.
     """
 
     durable = True
@@ -51,12 +78,14 @@ class SqliteStorage(Storage):
         synchronous: Literal["normal", "full"] = "normal",
         busy_timeout_s: float = 30.0,
         auto_migrate: bool = True,
+        keep_events_days: float = 30.0,
     ) -> None:
         if synchronous not in ("normal", "full"):
             raise ConfigurationError(f"synchronous is 'normal' or 'full', not {synchronous!r}")
         self._file = _file_of(db_file, db_url)
         self._busy_timeout_s = busy_timeout_s
-        self._sql = Sql(check_table_name(table_name))
+        self._sql = Sql(check_table_name(table_name), now="agentrt_now()")
+        self._keep_events = round(keep_events_days * _DAY)
         self._open = _opener(self._file, self._sql, synchronous, busy_timeout_s, auto_migrate)
         self._thread: SqliteThread | None = None
         self._finalizer: weakref.finalize[..., Any] | None = None
@@ -73,12 +102,15 @@ class SqliteStorage(Storage):
         history_runs: int | None = 0,
         initial_state: Mapping[str, Any] | None = None,
         given_state: Mapping[str, Any] | None = None,
+        lease_s: float = 30.0,
+        alone: bool = False,
     ) -> Opening:
         sql, is_own = self._sql, run.parent_run_id is None
         created, updated = to_micros(run.created_at), to_micros(run.updated_at)
         ids = (run.run_id, run.session_id)
         who = (run.status.value, run.user_id, run.agent_id, run.parent_run_id, run.last_seq, created, updated)
         texts = (dumps(run.input, "input"), dump_messages(run.messages))
+        lease = (run.owner, round(lease_s * _SECOND))
         initial, given = copy_state(initial_state or {}), copy_state(given_state or {})
 
         def work(connection: Connection) -> tuple[int, str | None, list[tuple[str | None]]]:
@@ -87,14 +119,16 @@ class SqliteStorage(Storage):
             if execute(sql.enter_session, entered).rowcount == 0:
                 raise SessionAccessDenied(f"Session {run.session_id!r} belongs to another user")
             run_count, state = execute(sql.read_entered, (run.session_id,)).fetchone()
-            number = run_count if is_own else 0
-            if execute(sql.insert_run, (*ids, number, *who, *texts)).rowcount == 0:
-                raise RunBusy(f"There is a run {run.run_id!r} already")
             if initial or given:
                 new_state = dumps({**initial, **(loads(state) if state else {}), **given})
                 if new_state != state:
                     execute(sql.write_state, (new_state, updated, run.session_id))
                 state = new_state
+            number = run_count if is_own else 0
+            if execute(sql.insert_run, (*ids, number, *who, *texts, state, *lease)).rowcount == 0:
+                raise RunBusy(f"There is a run {run.run_id!r} already")
+            if alone and (driven := execute(sql.find_driven, (run.session_id, run.run_id)).fetchone()):
+                raise SessionBusy(f"Run {driven[0]!r} of session {run.session_id!r} is under way")
             return number, state, self._read_history(connection, run.session_id, history_runs)
 
         number, state, history = await self._write(work)
@@ -105,6 +139,7 @@ class SqliteStorage(Storage):
         now = to_micros(utc_now())
         columns = _columns(change, now)
         steps = [(run_id, step.number, step.kind, dumps(step.data, f"step {step.number}")) for step in change.steps]
+        deltas = [(run_id, seq, offset, clean_text(data)) for seq, offset, data in change.deltas]
         state = change.state
         if state is not None:  # what the run goes on changing is not what another thread may read
             state = StateChange(base=state.base, mine=copy_state(state.mine))
@@ -113,13 +148,19 @@ class SqliteStorage(Storage):
             found = connection.execute(sql.run_status, (run_id, session_id)).fetchone()
             if found is None:
                 raise RunNotFound(f"There is no run {run_id!r} in session {session_id!r}")
-            if change.expect is not None and found[0] != change.expect.value:
-                raise AlreadyContinued(f"Run {run_id!r} is {found[0].lower()} by now")
+            status, epoch = found
+            if change.epoch is not None and epoch != change.epoch:
+                raise RunBusy(f"Run {run_id!r} was taken over: it is in epoch {epoch}, and this is {change.epoch}")
+            if change.expect is not None and status != change.expect.value:
+                raise AlreadyContinued(f"Run {run_id!r} is {status.lower()} by now")
+            if change.status is not None and change.status.is_terminal:
+                self._tidy(connection)
             merged = self._merge_state(connection, session_id, state, now) if state is not None else Committed()
             events = [(run_id, seq, now, clean_text(data)) for seq, data in change.facts(merged.conflicts)]
             if events:
                 columns["last_seq"] = events[-1][1]
-            connection.execute(sql.update_run(columns), (*columns.values(), run_id))
+            connection.execute(sql.update_run(columns, change.status), (*columns.values(), run_id))
+            connection.executemany(sql.insert_delta, deltas)
             try:
                 connection.executemany(sql.insert_step, steps)
                 connection.executemany(sql.insert_event, events)
@@ -139,9 +180,10 @@ class SqliteStorage(Storage):
         row, steps = await self._read(work)
         if row is None:
             return None
-        *facts, input, response, messages = row
+        *facts, input, response, messages, base_state = row
         run = _with_texts(run_of(facts), input, response)
         run.messages = load_messages(messages) if messages else []
+        run.base_state = loads(base_state) if base_state else {}
         run.steps = [Step(number=number, kind=kind, data=loads(data)) for number, kind, data in steps]
         return run
 
@@ -156,6 +198,68 @@ class SqliteStorage(Storage):
     async def load_events(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, str]]:
         bounds = (run_id, after, _MAX if limit is None else limit)
         return await self._read(lambda connection: connection.execute(self._sql.read_events, bounds).fetchall())
+
+    async def load_deltas(self, run_id: str, *, after: tuple[int, int] = (0, 0)) -> list[tuple[int, int, str]]:
+        values = (run_id, *after)
+        return await self._read(lambda connection: connection.execute(self._sql.read_deltas, values).fetchall())
+
+    async def wait_for_news(self, run_id: str, *, after: tuple[int, int], timeout_s: float) -> None:
+        values = (run_id, after[0], run_id, *after)
+        until = time.monotonic() + timeout_s
+        while not await self._read(lambda connection: connection.execute(self._sql.find_news, values).fetchone()):
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                return
+            await asyncio.sleep(min(_POLL_S, left_s))  # any process may write: a file tells nobody
+
+    # --- who drives a run --------------------------------------------------------------------------------------------
+
+    async def claim(
+        self, run_id: str, *, epoch: int, owner: str, expect: Sequence[RunStatus], lease_s: float = 30.0
+    ) -> int:
+        sql, expected = self._sql, [status.value for status in expect]
+        values = (owner, round(lease_s * _SECOND), to_micros(utc_now()), run_id, epoch, *expected)
+
+        def work(connection: Connection) -> int:
+            if connection.execute(sql.claim(len(expected)), values).rowcount:
+                return epoch + 1
+            found = connection.execute(sql.read_lease, (run_id,)).fetchone()
+            if found is None:
+                raise RunNotFound(f"There is no run {run_id!r}")
+            if found[1] not in expected:
+                raise AlreadyContinued(f"Run {run_id!r} is {found[1].lower()} by now")
+            raise RunBusy(f"Run {run_id!r} was taken over: it is in epoch {found[0]}, not {epoch}")
+
+        return await self._write(work)
+
+    async def renew(self, leases: Sequence[tuple[str, int]], *, lease_s: float = 30.0) -> list[LeaseNews]:
+        sql, held = self._sql, list(leases)
+        values = [(round(lease_s * _SECOND), *lease) for lease in held]
+
+        def work(connection: Connection) -> list[LeaseNews]:
+            connection.executemany(sql.renew, values)
+            news: list[LeaseNews] = []
+            for run_id, epoch in held:
+                found = connection.execute(sql.read_lease, (run_id,)).fetchone()
+                if found is None or found[0] != epoch:
+                    news.append(LeaseNews(run_id=run_id, lost=True))
+                elif found[1] == RunStatus.RUNNING.value and found[2] is not None:
+                    news.append(LeaseNews(run_id=run_id, cancel=found[2]))
+            return news
+
+        return await self._write(work)
+
+    async def request_cancel(self, run_id: str, request: str) -> bool:
+        return await self._change([self._sql.request_cancel], (clean_text(request), run_id))
+
+    async def add_evidence(self, run_id: str, kind: str, data: dict[str, Any]) -> None:
+        if not await self._change([self._sql.insert_evidence], (kind, dumps(data, "evidence"), run_id)):
+            raise RunNotFound(f"There is no run {run_id!r}")
+
+    async def list_unfinished(self, *, limit: int = 100, after: str | None = None) -> list[StoredRun]:
+        bounds = (after or "", limit)
+        rows = await self._read(lambda connection: connection.execute(self._sql.list_unfinished, bounds).fetchall())
+        return [_with_texts(run_of(facts), input, response) for *facts, input, response in rows]
 
     # --- sessions ----------------------------------------------------------------------------------------------------
 
@@ -185,6 +289,12 @@ class SqliteStorage(Storage):
     async def delete_session(self, session_id: str) -> bool:
         return await self._change(self._sql.delete_session, (session_id,))
 
+    async def prune(self, *, older_than: timedelta) -> int:
+        age, deleted = older_than // timedelta(microseconds=1), 0
+        while rows := await self._write(lambda connection: self._delete_old(connection, age, age, _PRUNED)):
+            deleted += sum(rows)
+        return deleted
+
     async def aclose(self) -> None:
         """Close the connection, once all that was called before is done. A later call opens again."""
         with _sqlite_thread.starting:
@@ -202,6 +312,20 @@ class SqliteStorage(Storage):
         if runs == 0:
             return []
         return connection.execute(self._sql.history, (session_id, -1 if runs is None else runs)).fetchall()
+
+    def _tidy(self, connection: Connection) -> None:
+        self._delete_old(connection, self._keep_events, _DELTAS_KEPT_S * _SECOND, _TIDIED)
+
+    def _delete_old(self, connection: Connection, events_age: int, deltas_age: int, limit: int) -> list[int]:
+        """Delete the facts and deltas of up to `limit` runs each that ended so long ago; how many, run by run."""
+        sql, execute, deleted = self._sql, connection.execute, list[int]()
+        for run in execute(sql.find_old_deltas, (deltas_age, limit)).fetchall():
+            deleted.append(execute(sql.delete_deltas, run).rowcount)
+            execute(sql.has_no_deltas, run)
+        for run in execute(sql.find_old_events, (events_age, limit)).fetchall():
+            deleted += [execute(sql.delete_events, run).rowcount, execute(sql.delete_deltas, run).rowcount]
+            execute(sql.has_no_events, run)
+        return deleted
 
     def _merge_state(self, connection: Connection, session_id: str, change: StateChange, now: int) -> Committed:
         (text,) = connection.execute(self._sql.read_state, (session_id,)).fetchone()
@@ -263,6 +387,7 @@ def _opener(
             check_same_thread=False,  # it is closed by whoever forks
         )
         try:
+            connection.create_function("agentrt_now", 0, lambda: time.time_ns() // 1000)
             _migrate(connection, sql, file or ":memory:", auto_migrate)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {synchronous}")
@@ -352,6 +477,8 @@ def _columns(change: RunChange, now: int) -> dict[str, Any]:
         columns["response"] = dumps(change.response, "response")
     if change.messages is not None:
         columns["messages"] = dump_messages(change.messages)
+    if change.deltas:
+        columns["has_deltas"] = 1
     return columns
 
 

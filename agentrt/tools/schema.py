@@ -193,7 +193,7 @@ def _repaired(values: dict[str, Any], error: ValidationError, defaulted: set[str
                 decoded = read_literal(value)
             except ValueError:
                 continue
-            if not isinstance(decoded, str):
+            if decoded != value:
                 holder[key] = decoded
                 changed = True
         elif value is None and isinstance(holder, dict) and (holder is not copy or key in defaulted):

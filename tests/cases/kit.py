@@ -54,11 +54,9 @@ async def go(agent: Agent[Any], way: str, input: Any = "hi", **options: Any) -> 
     try:
         async with asyncio.timeout(WAIT_S):
             if way == "streamed":
-                try:
-                    async for event in agent.arun(input, stream=True, stream_intermediate_steps=True, **options):
-                        events.append(event)
-                finally:
-                    check_events(events)
+                async for event in agent.arun(input, stream=True, stream_intermediate_steps=True, **options):
+                    events.append(event)
+                check_events(events)
                 return Outcome(events[-1].response, events=events)
             if way == "sync":
                 return Outcome(await asyncio.to_thread(agent.run, input, **options))
@@ -67,6 +65,8 @@ async def go(agent: Agent[Any], way: str, input: Any = "hi", **options: Any) -> 
         response = getattr(error, "run_response", None)
         if response is None:
             raise
+        if events:
+            check_events(events)
         return Outcome(response, error, events)
 
 

@@ -16,7 +16,7 @@ from tests.web import test_sse
 class _Server(uvicorn.Server):
     async def startup(self, sockets: object = None) -> None:
         await super().startup()
-        print("http://127.0.0.1:%d" % self.servers[0].sockets[0].getsockname()[1], flush=True)
+        print(f"http://127.0.0.1:{self.servers[0].sockets[0].getsockname()[1]}", flush=True)
 
 
 def main(body: str, provider: str, file: str) -> None:

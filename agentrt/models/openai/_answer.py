@@ -135,7 +135,7 @@ class AnswerReader:
             raise self._source.make(ModelResponseInvalid, "The provider's answer ended without having any choices")
         if self._usage is not None:
             yield UsageDelta(_usage(self._usage))
-        reason = _REASONS.get(self._reason or "", "other")
+        reason = _REASONS.get((self._reason or "").lower(), "other")
         if reason in ("stop", "other", "tool_calls"):  # a label alone decides nothing
             if self._calls.count:
                 reason = "tool_calls"

@@ -1,0 +1,145 @@
+"""`Runtime`: definitions by id, so that a process can act on runs that it did not start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from typing_extensions import Unpack
+
+from agentrt.agent import Agent
+from agentrt.agent.agent import ContinueOptions, RunOptions
+from agentrt.errors import ConfigurationError, RunBusy, RunNotFound
+from agentrt.run import owner
+from agentrt.run.attach import attach, live
+from agentrt.run.background import RunHandle
+from agentrt.run.events import RunEvent
+from agentrt.run.lease import LEASE_S
+from agentrt.run.response import RunResponse, RunStatus
+from agentrt.run.run import log, new_id
+from agentrt.sessions import Sessions
+from agentrt.storage.base import RunChange, Storage, StoredRun
+
+GRACE_S = 10.0
+"""How long a runtime that is closed waits for its runs before it lets go of them."""
+
+
+class Runtime:
+    """Agents by id over one storage: `async with Runtime(agents=[…], storage=…) as runtime:`.
+
+    An agent without storage of its own gets the runtime's. Its runs never use implicit sessions. Leaving the `async
+    with` waits up to `grace_s` for the runs that `start` began; those that still go on are let go of as they are, for
+    `recover` in another process.
+    """
+
+    def __init__(self, *, agents: Iterable[Agent[Any]] = (), storage: Storage, grace_s: float = GRACE_S) -> None:
+        self.storage = storage
+        self.sessions = Sessions(storage, any_user=True)
+        self._grace_s = grace_s
+        self._agents: dict[str, Agent[Any]] = {}
+        self._handles: set[RunHandle[Any]] = set()
+        for agent in agents:
+            agent_id = agent.agent_id or agent.name
+            if agent_id is None:
+                raise ConfigurationError(f"A runtime knows agents by id: give {agent!r} an agent_id or a name")
+            if agent_id in self._agents:
+                raise ConfigurationError(f"Two agents are called {agent_id!r}; give one another agent_id")
+            self._agents[agent_id] = agent if agent.storage is storage else agent.copy(storage=storage)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Wait for the runs that were started here, let go of those that don't end, and close the storage."""
+        handles = [handle for handle in self._handles if not handle.done]
+        if handles:
+            await asyncio.wait([handle.driver for handle in handles], timeout=self._grace_s)
+            await asyncio.gather(*(handle.let_go() for handle in handles if not handle.done))
+        await self.storage.aclose()
+
+    def agent(self, agent_id: str) -> Agent[Any]:
+        """Return the agent of this id. Raises `ConfigurationError` naming those there are."""
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            raise ConfigurationError(f"This runtime has no agent {agent_id!r}; it has {', '.join(self._agents) or 'none'}")
+        return agent
+
+    async def start(self, agent_id: str, input: Any, **options: Unpack[RunOptions]) -> RunHandle[Any]:
+        """Begin a run in the background and return once it is stored."""
+        options.setdefault("session_id", new_id())
+        handle = await self.agent(agent_id).start(input, **options)
+        self._handles.add(handle)
+        return handle
+
+    async def attach(
+        self, run_id: str, *, after: str | None = None, through_pauses: bool = False
+    ) -> AsyncGenerator[RunEvent, None]:
+        """Yield a run's events after a cursor, stored ones and then live ones, whoever drives it. See `RunHandle`."""
+        async for event in attach(self.storage, await self._load(run_id), after=after, through_pauses=through_pauses):
+            yield event
+
+    async def continue_run(self, run_id: str, **options: Unpack[ContinueOptions]) -> RunResponse[Any]:
+        """Go on with a run that paused or failed, or whose owner is gone. Raises `RunBusy`, `AlreadyContinued`."""
+        stored = await self._load(run_id)
+        options.setdefault("user_id", stored.user_id)
+        return await self.agent(stored.agent_id or "").acontinue_run(run_id=run_id, **options)
+
+    async def cancel(self, run_id: str, reason: str = "cancelled") -> bool:
+        """Cancel a run, in whatever process it is driven. Returns False when it is not being driven."""
+        run = live.get(run_id)
+        if run is not None:
+            run.cancel(reason)
+            return True
+        return await self.storage.request_cancel(run_id, reason)
+
+    async def recover(self) -> list[RunResponse[Any]]:
+        """Continue all runs whose owner is gone, and return what came of each: done, failed, or paused to ask.
+
+        Runs of agents that this runtime does not know are left alone. Sub-agents' runs end with their parent's.
+        """
+        found: list[StoredRun] = []
+        while page := await self.storage.list_unfinished(after=found[-1].run_id if found else None):
+            found += page
+        gone = [run for run in found if _is_gone(run)]
+        for run in gone:
+            if run.parent_run_id is not None:
+                await self._end_child(run)
+        own = [run for run in gone if run.parent_run_id is None and run.agent_id in self._agents]
+        recovered = await asyncio.gather(*map(self._recover, own))
+        return [response for response in recovered if response is not None]
+
+    async def _recover(self, stored: StoredRun) -> RunResponse[Any] | None:
+        try:
+            return await self.continue_run(stored.run_id)
+        except RunBusy:
+            return None  # another process was faster
+        except Exception as error:
+            log.error("run %s failed when it was recovered: %s", stored.run_id, error)
+            return getattr(error, "run_response", None)
+
+    async def _end_child(self, stored: StoredRun) -> None:
+        epoch = await self.storage.claim(
+            stored.run_id, epoch=stored.epoch, owner=owner.this_process(), expect=[stored.status], lease_s=LEASE_S
+        )
+        change = RunChange(
+            run_id=stored.run_id, session_id=stored.session_id, epoch=epoch, status=RunStatus.CANCELLED
+        )
+        await self.storage.commit(change)
+
+    async def _load(self, run_id: str) -> StoredRun:
+        stored = await self.storage.load_run(run_id)
+        if stored is None:
+            raise RunNotFound(f"There is no run {run_id!r} in this runtime's storage")
+        return stored
+
+
+def _is_gone(run: StoredRun) -> bool:
+    alive = owner.is_alive(run.owner, run.run_id)
+    return alive is False or (alive is None and run.lease_expired)
