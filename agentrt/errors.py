@@ -28,6 +28,7 @@
     ├── StorageError
     │   ├── CodecError                a value that storage can't hold; path
     │   ├── RunNotFound
+    │   ├── SessionNotFound
     │   ├── RunBusy                   the run is being driven elsewhere
     │   ├── SessionBusy               another run of the session is being driven
     │   ├── RunMismatch               the run_id is known, with another input
@@ -227,6 +228,10 @@ class CodecError(StorageError):
 
 class RunNotFound(StorageError):
     """No run of this id is stored here."""
+
+
+class SessionNotFound(StorageError):
+    """No session of this id is stored here."""
 
 
 class RunBusy(StorageError):

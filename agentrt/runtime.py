@@ -13,7 +13,7 @@ from agentrt.agent import Agent
 from agentrt.agent.agent import ContinueOptions, RunOptions
 from agentrt.errors import ConfigurationError, RunBusy, RunNotFound
 from agentrt.run import owner
-from agentrt.run.attach import attach, live
+from agentrt.run.attach import attach, cancel_run
 from agentrt.run.background import RunHandle
 from agentrt.run.events import RunEvent
 from agentrt.run.lease import LEASE_S
@@ -68,7 +68,9 @@ class Runtime:
         """Return the agent of this id. Raises `ConfigurationError` naming those there are."""
         agent = self._agents.get(agent_id)
         if agent is None:
-            raise ConfigurationError(f"This runtime has no agent {agent_id!r}; it has {', '.join(self._agents) or 'none'}")
+            raise ConfigurationError(
+                f"This runtime has no agent {agent_id!r}; it has {', '.join(self._agents) or 'none'}"
+            )
         return agent
 
     async def start(self, agent_id: str, input: Any, **options: Unpack[RunOptions]) -> RunHandle[Any]:
@@ -93,11 +95,7 @@ class Runtime:
 
     async def cancel(self, run_id: str, reason: str = "cancelled") -> bool:
         """Cancel a run, in whatever process it is driven. Returns False when it is not being driven."""
-        run = live.get(run_id)
-        if run is not None:
-            run.cancel(reason)
-            return True
-        return await self.storage.request_cancel(run_id, reason)
+        return await cancel_run(self.storage, run_id, reason)
 
     async def recover(self) -> list[RunResponse[Any]]:
         """Continue all runs whose owner is gone, and return what came of each: done, failed, or paused to ask.
@@ -128,9 +126,7 @@ class Runtime:
         epoch = await self.storage.claim(
             stored.run_id, epoch=stored.epoch, owner=owner.this_process(), expect=[stored.status], lease_s=LEASE_S
         )
-        change = RunChange(
-            run_id=stored.run_id, session_id=stored.session_id, epoch=epoch, status=RunStatus.CANCELLED
-        )
+        change = RunChange(run_id=stored.run_id, session_id=stored.session_id, epoch=epoch, status=RunStatus.CANCELLED)
         await self.storage.commit(change)
 
     async def _load(self, run_id: str) -> StoredRun:

@@ -1,15 +1,15 @@
 """`Sessions`: what is stored, to list, read, rename, export and delete.
 
 Each method stands twice: `alist` and the like are awaited, `list` and the like are the same for code that is not async.
-With a `user_id`, a session or run of another user is `SessionAccessDenied`; without one, only what nobody owns is shown,
-unless the `Sessions` was made with `any_user=True`.
+With a `user_id`, a session or run of another user is `SessionAccessDenied`; without one, only what nobody owns is
+shown, unless the `Sessions` was made with `any_user=True`.
 """
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from agentrt import _sync
 from agentrt.errors import RunNotFound, SessionAccessDenied, SessionNotFound
@@ -20,6 +20,8 @@ from agentrt.run.history import flatten
 from agentrt.run.response import RunResponse
 from agentrt.run.resume import response_of
 from agentrt.storage.base import Storage, StoredRun, StoredSession
+
+T = TypeVar("T")
 
 
 class Sessions:
@@ -139,6 +141,5 @@ class Sessions:
             raise SessionAccessDenied(f"{what} belongs to another user")
 
 
-def _wait(method: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
-    name: str = getattr(method, "__name__", "")
-    return _sync.call(method, *args, instead=name, **options)  # pyright: ignore[reportArgumentType]  a coroutine function
+def _wait(method: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
+    return _sync.call(method, *args, instead=getattr(method, "__name__", ""), **options)

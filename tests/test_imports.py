@@ -49,6 +49,7 @@ LEVELS = {
     "storage": ADAPTERS,
     "agent": AGENT,
     "team": TEAM,
+    "sessions": ENGINE,
     "workflow": WORKFLOW,
     "runtime": RUNTIME,
     "cli": EDGE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -15,6 +15,8 @@ from agentrt.agent import _views
 from agentrt.agent._input import to_messages
 from agentrt.models.base import Model, ToolChoice
 from agentrt.models.message import Message
+from agentrt.run.attach import attach, cancel_run
+from agentrt.run.background import RunHandle
 from agentrt.run.context import RunContext
 from agentrt.run.definition import Instructions, RunDefinition, Tools
 from agentrt.run.events import RunEvent
@@ -22,8 +24,10 @@ from agentrt.run.history import flatten
 from agentrt.run.journal import Journal
 from agentrt.run.limits import RunLimits
 from agentrt.run.response import Out, RunResponse, ToolExecution
+from agentrt.run.resume import load_run
 from agentrt.run.run import Run, current_run, new_id, new_response
 from agentrt.run.stream import RunStream
+from agentrt.sessions import Sessions
 
 if TYPE_CHECKING:
     from agentrt.storage.base import Storage
@@ -167,6 +171,31 @@ class Agent(RunDefinition[Out]):
     async def aprint_response(self, input: Any, **options: Unpack[PrintOptions]) -> None:
         """Run, and show message, reasoning, tool calls and answer in the terminal; as they come with `stream=True`."""
         await self._print(input, *self._open_print(input, options))
+
+    async def start(self, input: Any, **options: Unpack[RunOptions]) -> RunHandle[Out]:
+        """Begin a run in the background, and return once it is stored: `run_id`, `events()`, `result()`, `cancel()`."""
+        return await RunHandle[Out].start(self._open(input, options))
+
+    async def attach(
+        self, run_id: str, *, after: str | None = None, through_pauses: bool = False, user_id: str | None = None
+    ) -> AsyncGenerator[RunEvent, None]:
+        """Yield the events of a run that was begun with `start`: those after the cursor, then those to come.
+
+        The run may be driven by another process. Leaving does not stop it. Raises `RunNotFound`, `SessionAccessDenied`.
+        """
+        storage = self._storage()
+        stored = await load_run(storage, run_id, user_id)
+        async for event in attach(storage, stored, after=after, through_pauses=through_pauses):
+            yield event
+
+    async def cancel(self, run_id: str, reason: str = "cancelled") -> bool:
+        """Cancel a run that is being driven, in whatever process. Returns False when it is not being driven."""
+        return await cancel_run(self._storage(), run_id, reason)
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions in this agent's storage, as this agent's `user_id` may see them."""
+        return Sessions(self._storage(), user_id=self.given("user_id"))
 
     async def aclose(self) -> None:
         """Close the connections that this agent's model and storage hold. Both open again when they are used again."""
@@ -319,6 +348,7 @@ class Agent(RunDefinition[Out]):
             definition,
             record,
             run_id=options.get("run_id") or new_id(),
+            named="run_id" in options,
             session_id=session_id,
             user_id=user_id,
             input=messages,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from agentrt.models.base import ToolSpec
 from agentrt.models.message import Message
@@ -102,6 +102,16 @@ def chat(messages: Sequence[Message], *, question: str | None = None) -> list[Ch
     return turns
 
 
+def grammar_schema(schema: Any) -> Any:
+    """Return the schema without the patterns that llama.cpp's grammars lack, about which it complains on stderr."""
+    if isinstance(schema, Mapping):
+        items = cast("Mapping[str, Any]", schema).items()
+        return {key: grammar_schema(value) for key, value in items if key != "pattern" or "(?" not in str(value)}
+    if isinstance(schema, list):
+        return [grammar_schema(item) for item in cast("list[Any]", schema)]
+    return schema
+
+
 def last_question(messages: Sequence[Message]) -> str:
     """The text of the last user message, "" when there is none."""
     return next((message.content or "" for message in reversed(messages) if message.role == "user"), "")
@@ -136,4 +146,10 @@ def _phrase(tool: ToolSpec) -> str:
 
 
 def _names(schema: Mapping[str, Any]) -> str:
-    return ", ".join(schema.get("properties") or ()) or "the answer"
+    properties: Mapping[str, Any] = schema.get("properties") or {}
+    return ", ".join(_named(name, hint) for name, hint in properties.items()) or "the answer"
+
+
+def _named(name: str, schema: Any) -> str:
+    description = cast("Mapping[str, Any]", schema).get("description") if isinstance(schema, Mapping) else None
+    return f"{name} ({str(description).strip().rstrip('.')})" if description else name

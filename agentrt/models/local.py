@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import closing
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -86,19 +85,20 @@ class LocalModel(Model):
             yield FinishDelta("tool_calls", model_id=self.id)
             return
         body, schema = self._body(request, tool)
-        while True:
-            reader = _Reader(tool)
-            try:
-                with closing(generate(options, body, schema)) as chunks:
-                    async for chunk in chunks:
-                        for delta in reader.read(self._checked(chunk), usage):
-                            yield delta
-                break
-            except (ModelError, ValueError) as error:
-                # a schema that can't be made a grammar: any object then, and the engine says what is wrong with it
-                if reader.begun or schema in (None, _ANY_OBJECT) or isinstance(error, errors.ContextLengthExceeded):
-                    raise self._refused(error) from error
-                schema = _ANY_OBJECT
+        reader = _Reader(tool, usage)
+        try:
+            with closing(generate(options, body, schema)) as chunks:
+                async for chunk in chunks:
+                    for delta in reader.read(self._checked(chunk)):
+                        yield delta
+        except (errors.ModelBadRequest, ValueError) as error:
+            if schema is None or reader.begun or isinstance(error, errors.ContextLengthExceeded):
+                raise
+            # a schema that can't be made a grammar: any object then, and the engine says what is wrong with it
+            with closing(generate(options, body, _ANY_OBJECT)) as chunks:
+                async for chunk in chunks:
+                    for delta in reader.read(self._checked(chunk)):
+                        yield delta
         if reader.finish is None:
             raise self._error(errors.ModelStreamInterrupted, "llama.cpp ended the answer without saying why")
         yield UsageDelta(usage)
@@ -125,12 +125,12 @@ class LocalModel(Model):
 
     async def _decide(self, decision: prompted.Decision, options: EngineOptions, usage: Usage) -> ToolSpec | None:
         body = self._request(decision.messages) | {"grammar": decision.grammar, "temperature": 0}
-        reader = _Reader(None)
+        reader = _Reader(None, usage)
         text = ""
         meanings = decision.meanings(text)
         with closing(generate(options, body)) as chunks:
             async for chunk in chunks:
-                for delta in reader.read(self._checked(chunk), usage):
+                for delta in reader.read(self._checked(chunk)):
                     text += delta.text if isinstance(delta, TextDelta) else ""
                 meanings = decision.meanings(text)
                 if len(meanings) < 2:  # the rest of the sentence says nothing new
@@ -149,7 +149,7 @@ class LocalModel(Model):
         asked = prompted.chat(request.messages, question=question)
         if self.path is None and asked and asked[0]["role"] != "system":
             asked.insert(0, {"role": "system", "content": SYSTEM})
-        return self._request(asked), schema
+        return self._request(asked), prompted.grammar_schema(schema)
 
     def _request(self, messages: list[prompted.ChatMessage]) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -191,10 +191,6 @@ class LocalModel(Model):
         hint = "; raise n_ctx" if kind is errors.ContextLengthExceeded else ""
         raise self._error(kind, f"{error.get('message')}{hint}", status=error.get("code"), body=chunk)
 
-    def _refused(self, error: ModelError | ValueError) -> ModelError:
-        """What the library itself would not take, as an error of ours."""
-        return error if isinstance(error, ModelError) else self._error(errors.ModelBadRequest, str(error))
-
     def _error(self, kind: type[ModelError], message: str, **facts: Any) -> ModelError:
         return kind(message, provider=self.provider, model_id=self.id, **facts)
 
@@ -212,15 +208,16 @@ def _default_weights() -> Path:
 
 
 class _Reader:
-    """Makes deltas of llama.cpp's chunks, and counts."""
+    """Makes deltas of llama.cpp's chunks, and adds what they cost to `usage`."""
 
-    def __init__(self, tool: ToolSpec | None) -> None:
-        self.tool = tool
+    def __init__(self, tool: ToolSpec | None, usage: Usage) -> None:
         self.begun = False
         self.finish: str | None = None
-        self._counted = Usage()
+        self._tool = tool
+        self._usage = usage
+        self._said = 0
 
-    def read(self, chunk: Mapping[str, Any], usage: Usage) -> list[ModelDelta]:
+    def read(self, chunk: Mapping[str, Any]) -> list[ModelDelta]:
         deltas: list[ModelDelta] = []
         for choice in chunk["choices"]:
             self.finish = choice.get("finish_reason") or self.finish
@@ -228,23 +225,19 @@ class _Reader:
             if thought := delta.get("reasoning_content"):
                 deltas.append(ReasoningDelta(thought))
             if text := delta.get("content"):
-                deltas.append(TextDelta(text) if self.tool is None else ToolCallDelta(index=0, arguments=text))
+                deltas.append(TextDelta(text) if self._tool is None else ToolCallDelta(index=0, arguments=text))
         self.begun = self.begun or bool(deltas)
-        self._count(chunk, usage, len(deltas))
+        self._count(chunk, len(deltas))
         return deltas
 
-    def _count(self, chunk: Mapping[str, Any], usage: Usage, said: int) -> None:
-        """Keep `usage` right at every chunk, because a generation that is stopped never gets to its own count."""
-        counted = replace(self._counted, output_tokens=self._counted.output_tokens + said)
-        if progress := chunk.get("prompt_progress"):
-            counted = replace(counted, input_tokens=progress["total"], cached_input_tokens=progress["cache"])
-        if told := chunk.get("usage"):
-            counted = Usage(
-                input_tokens=told["prompt_tokens"],
-                output_tokens=told["completion_tokens"],
-                cached_input_tokens=told.get("prompt_tokens_details", {}).get("cached_tokens", 0),
-            )
-        usage.input_tokens += counted.input_tokens - self._counted.input_tokens
-        usage.output_tokens += counted.output_tokens - self._counted.output_tokens
-        usage.cached_input_tokens += counted.cached_input_tokens - self._counted.cached_input_tokens
-        self._counted = counted
+    def _count(self, chunk: Mapping[str, Any], said: int) -> None:
+        """Keep the usage right at every chunk: a generation that is stopped never gets to its own count."""
+        progress: Mapping[str, int] | None = chunk.get("prompt_progress")
+        if progress and progress["processed"] == progress["cache"]:  # the first of them
+            self._usage.input_tokens += progress["total"]
+            self._usage.cached_input_tokens += progress["cache"]
+        told: Mapping[str, int] | None = chunk.get("usage")
+        if told:
+            said = told["completion_tokens"] - self._said
+        self._usage.output_tokens += said
+        self._said += said

@@ -6,7 +6,8 @@ In the process that drives the run, events come directly; in another one, storag
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import TypeVar, cast
+from contextlib import aclosing
+from typing import TypeVar
 
 from agentrt.run.encoding import event_from_json
 from agentrt.run.events import BaseEvent, DeltaEvent, RunCancelled, RunCompleted, RunError, RunEvent, RunPaused
@@ -36,6 +37,15 @@ def parse_cursor(cursor: str | None) -> Place:
     return int(seq), int(offset)
 
 
+async def cancel_run(storage: Storage, run_id: str, reason: str) -> bool:
+    """Cancel a run that is being driven, in whatever process. Returns False when it is not being driven."""
+    run = live.get(run_id)
+    if run is not None and run.loop_is_here():
+        run.stop(reason)
+        return True
+    return await storage.request_cancel(run_id, reason)
+
+
 async def attach(
     storage: Storage, stored: StoredRun, *, after: str | None = None, through_pauses: bool = False
 ) -> AsyncGenerator[RunEvent, None]:
@@ -44,41 +54,56 @@ async def attach(
     Ends with the run's last event, and at `RunPaused` unless `through_pauses`. Leaving does not stop the run. A place
     whose events are not kept any more is answered by the run's last event alone, which holds the whole response.
     """
-    place = parse_cursor(after)
-    run = live.get(stored.run_id)
-    channel = Channel(all_steps=True)
-    if run is not None and run.loop_is_here():
-        for delta in run.journal.unstored:
-            channel.emit(delta)
-        run.journal.readers.append(channel.emit)
-    else:
-        run = None
-    try:
-        while True:
-            for event in await _stored_after(storage, stored.run_id, place):
+    place, run_id = parse_cursor(after), stored.run_id
+    while True:
+        run = live.get(run_id)
+        if run is not None and run.loop_is_here():
+            source = _live(storage, run, place)
+        else:
+            source = _polled(storage, run_id, place, through_pauses)
+        async with aclosing(source) as events:
+            async for event in events:
                 place = _after(event)
-                event = await _whole(storage, event)
-                yield event
-                if _ends(event, through_pauses):
+                yield await _whole(storage, event)
+                if isinstance(event, RunPaused) and through_pauses:
+                    break  # whoever continues it may be in another process
+                if isinstance(event, (*LAST, RunPaused)):
                     return
-            if run is not None:
-                break
-            status = await _status(storage, stored.run_id)
-            if status.is_terminal and not await _stored_after(storage, stored.run_id, place):
-                yield await _last_event(storage, stored.run_id)
-                return
-            await storage.wait_for_news(stored.run_id, after=place, timeout_s=NEWS_S)
+
+
+async def _live(storage: Storage, run: Run, place: Place) -> AsyncGenerator[RunEvent, None]:
+    """The events of a run that this loop drives: stored ones, then those that come."""
+    channel = Channel(all_steps=True)
+    for delta in run.journal.unstored:
+        channel.emit(delta)
+    run.journal.readers.append(channel.emit)
+    try:
+        for event in await _stored_after(storage, run.run_id, place):
+            place = _after(event)
+            yield event
         while True:
-            event = await channel.get()
-            if (rest := _rest(event, place)) is None:
-                continue
-            place = _after(rest)
-            yield cast("RunEvent", rest)
-            if _ends(rest, through_pauses):
-                return
+            event = _rest(await channel.get(), place)
+            if event is not None:
+                place = _after(event)
+                yield cast("RunEvent", event)
     finally:
-        if run is not None and channel.emit in run.journal.readers:
-            run.journal.readers.remove(channel.emit)
+        run.journal.readers.remove(channel.emit)
+
+
+async def _polled(storage: Storage, run_id: str, place: Place, through_pauses: bool) -> AsyncGenerator[RunEvent, None]:
+    """The events of a run that somebody else drives, as they come to be stored."""
+    while True:
+        stored = await storage.load_run(run_id)
+        events = await _stored_after(storage, run_id, place)
+        for event in events:
+            place = _after(event)
+            yield event
+        if not events:
+            paused = stored is not None and stored.status is RunStatus.PAUSED and not through_pauses
+            if stored is None or stored.status.is_terminal or paused:
+                yield _last_event(stored, run_id)
+            else:
+                await storage.wait_for_news(run_id, after=place, timeout_s=NEWS_S)
 
 
 async def _stored_after(storage: Storage, run_id: str, place: Place) -> list[RunEvent]:
@@ -92,7 +117,7 @@ async def _stored_after(storage: Storage, run_id: str, place: Place) -> list[Run
     for _, text in rows:
         event = _rest(event_from_json(text), place)
         if event is not None:
-            found.append(cast("RunEvent", event))
+            found.append(event)
             place = _after(event)
     return found
 
@@ -113,10 +138,6 @@ def _after(event: BaseEvent) -> Place:
     return parse_cursor(event.cursor)
 
 
-def _ends(event: BaseEvent, through_pauses: bool) -> bool:
-    return isinstance(event, LAST) or (isinstance(event, RunPaused) and not through_pauses)
-
-
 async def _whole(storage: Storage, event: RunEvent) -> RunEvent:
     """A run's last event is stored without the response, which the run's row holds."""
     if isinstance(event, (*LAST, RunPaused)) and (stored := await storage.load_run(event.run_id)) is not None:
@@ -126,16 +147,10 @@ async def _whole(storage: Storage, event: RunEvent) -> RunEvent:
     return event
 
 
-async def _status(storage: Storage, run_id: str) -> RunStatus:
-    stored = await storage.load_run(run_id)
-    return stored.status if stored is not None else RunStatus.CANCELLED
-
-
-async def _last_event(storage: Storage, run_id: str) -> RunEvent:
+def _last_event(stored: StoredRun | None, run_id: str) -> RunEvent:
     """The last event of a run whose events are not kept any more, made from what its row holds."""
-    stored = await storage.load_run(run_id)
     response: RunResponse[object] = response_of(stored) if stored is not None else RunResponse(run_id=run_id)
-    kinds = {RunStatus.COMPLETED: RunCompleted, RunStatus.FAILED: RunError}
+    kinds = {RunStatus.COMPLETED: RunCompleted, RunStatus.FAILED: RunError, RunStatus.PAUSED: RunPaused}
     event = kinds.get(response.status, RunCancelled)(content=response.content, response=response, run_id=run_id)
     event.session_id = response.session_id
     event.seq = stored.last_seq if stored is not None else 0

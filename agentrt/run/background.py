@@ -22,11 +22,12 @@ class RunHandle(Generic[Out]):
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._stream: RunStream[Out] = RunStream(run, events=False, deltas=True)
-        self._driver = self._stream.start()
+        self._stream: RunStream[Out] = RunStream(run, events=False)
+        run.stream = True  # whoever attaches reads the deltas
+        self.driver = self._stream.start()
         live[run.run_id] = run
-        _driven.add(self._driver)
-        self._driver.add_done_callback(self._left)
+        _driven.add(self.driver)
+        self.driver.add_done_callback(self._left)
 
     @classmethod
     async def start(cls, run: Run) -> Self:
@@ -35,7 +36,7 @@ class RunHandle(Generic[Out]):
         handle = cls(run)
         entered = asyncio.ensure_future(run.entered.wait())
         try:
-            await asyncio.wait([handle._driver, entered], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([handle.driver, entered], return_when=asyncio.FIRST_COMPLETED)
         finally:
             entered.cancel()
         if not run.entered.is_set():
@@ -53,7 +54,7 @@ class RunHandle(Generic[Out]):
     @property
     def done(self) -> bool:
         """Has the run ended, or paused?"""
-        return self._driver.done()
+        return self.driver.done()
 
     async def result(self) -> RunResponse[Out]:
         """Wait for the end (or a pause) and return the response. Raises what the run raised."""
@@ -68,7 +69,13 @@ class RunHandle(Generic[Out]):
     async def cancel(self, reason: str = "cancelled") -> None:
         """Cancel the run and wait until it is stored: it ends with a cancelled response."""
         self._stream.cancel(reason)
-        await asyncio.wait([self._driver])
+        await asyncio.wait([self.driver])
+
+    async def let_go(self) -> None:
+        """Stop driving the run and leave it as it is stored, for another process to recover."""
+        self._run.let_go = True
+        self._run.stop(None)
+        await asyncio.wait([self.driver])
 
     def _left(self, driver: asyncio.Task[Any]) -> None:
         _driven.discard(driver)

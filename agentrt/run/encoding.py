@@ -52,6 +52,11 @@ def event_json_schema() -> dict[str, Any]:
     return TypeAdapter(events).json_schema(mode="serialization")
 
 
+def plain_json(value: Any) -> str:
+    """Return any value as JSON, in its plainest form: dataclasses and models as objects, times as ISO texts."""
+    return _encode(value)
+
+
 @lru_cache(maxsize=1)
 def _classes() -> dict[str, type[BaseEvent]]:
     return {

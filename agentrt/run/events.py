@@ -71,6 +71,10 @@ class DeltaEvent(BaseEvent):
             return None
         return replace(self, content=self.content + later.content)
 
+    def cut(self, count: int) -> Self:
+        """Return this delta without its first `count` characters."""
+        return replace(self, content=self.content[count:], offset=self.offset + count)
+
     def _of(self) -> str:
         """Which text of its run it is a piece of, where there are several of a kind."""
         return ""

@@ -47,6 +47,10 @@ class Journal:
         self._soon: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
+    def keep_for_readers(self) -> None:
+        """Store facts and deltas, for readers that come later."""
+        self.attachable = self.keeps = True
+
     def resume_at(self, seq: int, step: int) -> None:
         """Go on counting where an earlier driver of the run stopped."""
         self.announced = self._numbered = seq

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -11,10 +12,10 @@ from typing import Final
 
 from agentrt.errors import StorageError
 from agentrt.run import owner
-from agentrt.run.run import log
 from agentrt.storage.base import LeaseNews, Storage
 
 LEASE_S: Final = 30.0
+log = logging.getLogger("agentrt")
 RENEW_S: Final = 2.0
 """How often leases are renewed, and how soon an owner learns of a cancel from another process."""
 
@@ -44,10 +45,11 @@ class _Keeper:
                 self._thread = threading.Thread(target=self._main, name="agentrt-leases", daemon=True)
                 self._thread.start()
 
-    def release(self, run_id: str) -> None:
-        owner.has_left(run_id)
+    def release(self, lease: Lease) -> None:
         with self._lock:
-            self._leases.pop(run_id, None)
+            if self._leases.get(lease.run_id) is lease:
+                owner.has_left(lease.run_id)
+                del self._leases[lease.run_id]
 
     def _main(self) -> None:
         with asyncio.Runner() as runner:
@@ -79,13 +81,14 @@ class _Keeper:
 _keeper = _Keeper()
 
 
-def hold(lease: Lease) -> None:
+def hold(lease: Lease) -> Lease:
     """Keep a run's lease renewed until it is released."""
     _keeper.hold(lease)
+    return lease
 
 
-def release(run_id: str) -> None:
-    _keeper.release(run_id)
+def release(lease: Lease) -> None:
+    _keeper.release(lease)
 
 
 def _forget() -> None:

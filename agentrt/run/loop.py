@@ -1,7 +1,8 @@
 """The loop: this is where a run happens.
 
-A plain call, a stream, the sync facade and a continued run all drive `drive`. It is a coroutine that puts events into
-`run.emit`; whatever must last is stored before it is announced, and nothing happens after the final event.
+A plain call, a stream, the sync facade and a continued run all drive `drive`. It is a coroutine that hands
+events to the run's journal; whatever must last is stored before it is announced, and nothing happens after the final
+event.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ import threading
 from itertools import takewhile
 from typing import Any
 
-from agentrt.errors import AgentRTError, CodecError, LimitReached
+from agentrt.errors import AgentRTError, CodecError, LimitReached, RunBusy
 from agentrt.run.events import (
     BaseEvent,
     RunCancelled,
     RunCompleted,
-    RunContinued,
     RunError,
     RunPaused,
     RunStarted,
 )
+from agentrt.run.lease import release
 from agentrt.run.model_call import call_model
 from agentrt.run.prepare import prepare
 from agentrt.run.response import RunResponse, RunStatus, StopReason
-from agentrt.run.resume import resume
+from agentrt.run.resume import check_same, load, response_of, resume
 from agentrt.run.run import Run, current_run, log
 from agentrt.run.tool_calls import open_calls, run_calls, waits
 
@@ -36,15 +37,22 @@ LAST_TURN_S = 60.0
 async def drive(run: Run) -> RunResponse[Any]:
     """Run to the end or to a pause, and return the response. Raises what the run raises, after storing it."""
     current_run.set(run)  # the driver's task has a context of its own
-    run.loop, run.thread_id = asyncio.get_running_loop(), threading.get_ident()
+    run.loop, run.thread_id, run.driver = asyncio.get_running_loop(), threading.get_ident(), asyncio.current_task()
     if run.on_start is not None:
         run.on_start()
     try:
-        await _enter(run)
+        known = await _enter(run)
+        run.entered.set()
+        if known is not None:
+            return known
         await _turns(run)
         return await _leave(run)
     except asyncio.CancelledError:
-        if run.stored:
+        if run.lost:
+            error = RunBusy(f"Run {run.run_id!r} was taken over by another process")
+            await _failed(run, error)
+            raise error from None
+        if run.stored and not run.let_go:
             await _cancelled(run)
             if run.cancel_reason is not None:
                 return run.response
@@ -53,22 +61,34 @@ async def drive(run: Run) -> RunResponse[Any]:
         await _failed(run, error)
         raise
     finally:
+        if run.lease is not None:
+            release(run.lease)
         if run.on_end is not None:
             run.on_end(None)
 
 
-async def _enter(run: Run) -> None:
+async def _enter(run: Run) -> RunResponse[Any] | None:
+    """Begin the run, or go on with a stored one. Returns the stored response of one that needs no driving."""
     if run.continues:
-        await resume(run)
-        run.fact(RunContinued())
-        await run.journal.write()
-        return
+        await resume(run, await load(run))
+        return None
     depth = run.limits.depth
     if depth is not None and run.depth >= depth:
         raise LimitReached("levels of nested runs", depth, "limits=RunLimits(depth=…)")
-    await prepare(run)
+    try:
+        await prepare(run)
+    except RunBusy:
+        if not run.named:
+            raise
+        stored = await load(run)
+        check_same(run, stored)
+        if stored.status in (RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.PAUSED):
+            return run.end_as(response_of(stored), stored.last_seq)
+        await resume(run, stored)
+        return None
     run.fact(RunStarted(model=f"{run.model.provider}:{run.model.id}"))
     await run.journal.write()
+    return None
 
 
 async def _turns(run: Run) -> None:
@@ -186,7 +206,7 @@ async def _failed(run: Run, error: Exception) -> None:
     with contextlib.suppress(AttributeError):  # an exception class with slots can't carry it
         error.run_response = response  # pyright: ignore[reportAttributeAccessIssue]
     last = RunError(content=response.error, error_type=type(error).__name__, response=response)
-    if run.stored:
+    if run.stored and not isinstance(error, RunBusy):  # a run that was taken over is another's to store
         try:
             await _store_cut(run, RunStatus.FAILED, last)
             return

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+from typing import Any
+
 from agentrt.models.base import Model
 from agentrt.models.message import Message
+from agentrt.run import owner
 from agentrt.run.context import RunContext
 from agentrt.run.history import flatten, valid_messages
+from agentrt.run.lease import LEASE_S, Lease, hold
 from agentrt.run.output import Output
 from agentrt.run.prompt import system_message
 from agentrt.run.run import Run, log
-from agentrt.storage.base import StoredRun
+from agentrt.storage.base import Opening, StoredRun
+from agentrt.storage.codec import dumps
 from agentrt.storage.merge import copy_state
 from agentrt.tools import resolve_tools
 
@@ -18,7 +25,9 @@ async def prepare(run: Run) -> None:
     """Store the run, then fill in all that its first model call needs. Raises what a definition's own code raises."""
     definition = run.definition
     new_context(run)
-    opening = await run.storage.begin(
+    run.messages = list(run.input)
+    opening = await _begun(
+        run,
         StoredRun(
             run_id=run.run_id,
             session_id=run.session_id,
@@ -26,13 +35,15 @@ async def prepare(run: Run) -> None:
             agent_id=run.response.agent_id,
             parent_run_id=run.context.parent_run_id,
             messages=run.input,
+            input={"digest": digest(run)} if run.named else {},
+            owner=owner.this_process(),
         ),
         history_runs=definition.num_history_runs if definition.add_history_to_messages else 0,
         initial_state=definition.given("session_state"),
         given_state=run.given_state,
+        lease_s=LEASE_S,
     )
-    run.stored = True
-    run.messages = list(run.input)
+    lease_run(run)
     run.base_state = opening.state or {}
     run.context.session_state.update(copy_state(run.base_state))
     run.history = flatten(opening.history)
@@ -41,6 +52,31 @@ async def prepare(run: Run) -> None:
     if run.system is not None:
         run.journal.add_step("prompt", lambda: {"system": run.system})
     log.debug("run %s: %d messages of history, tools %s", run.run_id, len(run.history), ", ".join(run.tools) or "none")
+
+
+async def _begun(run: Run, stored: StoredRun, **options: Any) -> Opening:
+    """Store the run. A cancellation meanwhile is heard when that is done: else the run would be stored as running."""
+    begin = asyncio.ensure_future(run.storage.begin(stored, **options))
+    try:
+        return await asyncio.shield(begin)
+    except asyncio.CancelledError:
+        await asyncio.wait([begin])
+        raise
+    finally:
+        run.stored = begin.done() and not begin.cancelled() and begin.exception() is None
+
+
+def lease_run(run: Run) -> None:
+    """Have the run's lease renewed until its driver leaves; its writes are this epoch's."""
+    run.journal.epoch = run.epoch
+    if run.storage.durable:
+        run.lease = hold(Lease(run.storage, run.run_id, run.epoch, run.hear))
+
+
+def digest(run: Run) -> str:
+    """What tells one input from another, whenever its messages were made."""
+    plain = [message.model_dump(exclude={"created_at"}) for message in run.input]
+    return hashlib.sha256(dumps(plain, "input").encode()).hexdigest()
 
 
 def new_context(run: Run) -> None:

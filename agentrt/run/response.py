@@ -64,6 +64,8 @@ class ToolExecution:
     requires_user_input: bool = False
     user_input_schema: list[UserInputField] | None = None
     external_execution_required: bool = False
+    unknown_outcome: bool = False
+    """Its process ended while it ran, and its tool must not act twice: confirm, reject, or give its result."""
     stop_after_tool_call: bool = False
     created_at: datetime = field(default_factory=utc_now)
 
@@ -117,6 +119,10 @@ class RunResponse(Generic[Out]):
     @property
     def tools_requiring_user_input(self) -> list[ToolExecution]:
         return [tool for tool in self.tools if tool.requires_user_input and not tool.is_done]
+
+    @property
+    def tools_with_unknown_outcome(self) -> list[ToolExecution]:
+        return [tool for tool in self.tools if tool.unknown_outcome and not tool.is_done]
 
     @property
     def tools_awaiting_external_execution(self) -> list[ToolExecution]:

@@ -16,11 +16,12 @@ from agentrt.models.base import Model
 from agentrt.models.message import Message, Usage, utc_now
 from agentrt.run.context import RunContext
 from agentrt.run.definition import RunDefinition
-from agentrt.run.events import BaseEvent, DeltaEvent, StateConflict
+from agentrt.run.events import BaseEvent, DeltaEvent, RunCancelled, RunCompleted, RunPaused, StateConflict
 from agentrt.run.journal import Journal
+from agentrt.run.lease import Lease
 from agentrt.run.limits import RunLimits
 from agentrt.run.response import RunResponse, RunStatus, StopReason, ToolExecution
-from agentrt.storage.base import Committed, Conflict, StateChange, Storage
+from agentrt.storage.base import Committed, Conflict, LeaseNews, StateChange, Storage
 from agentrt.storage.merge import copy_state
 from agentrt.tools.function import Function
 
@@ -57,6 +58,10 @@ class Run:
     continues: bool = False
     """Does it go on with a stored run?"""
     decided: list[ToolExecution] = field(default_factory=list[ToolExecution])
+    named: bool = False
+    """Did the caller choose its id? Then the same call again is the same run."""
+    epoch: int = 1
+    lease: Lease | None = None
     stored: bool = False
     """Does storage know this run?"""
 
@@ -77,13 +82,24 @@ class Run:
     model_calls: int = 0
     tool_calls: int = 0
     offset: int = 0
+    intended: set[str] = field(default_factory=set[str])
+    """Calls of this turn that an earlier driver of the run had started."""
+    brought: set[str] = field(default_factory=set[str])
+    """Calls of this turn whose results came from outside."""
     stop_reason: StopReason | None = None
+    entered: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the run is stored, or known to be."""
+    let_go: bool = False
+    """Is its driver to leave it as it is, for another process?"""
+    lost: bool = False
+    """Was the run taken over by somebody else?"""
     cancel_reason: str | None = None
     cancel_flag: threading.Event = field(default_factory=threading.Event)
     state_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     started: float = field(default_factory=time.perf_counter)
     loop: asyncio.AbstractEventLoop | None = None
     thread_id: int = 0
+    driver: asyncio.Task[Any] | None = None
 
     @property
     def depth(self) -> int:
@@ -98,6 +114,27 @@ class Run:
     def usage(self) -> Usage:
         return self.response.usage
 
+    def hear(self, news: LeaseNews) -> None:
+        """Take what the renewing thread has learned: somebody else has the run, or somebody wants it to stop."""
+        if self.loop is not None and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._heard, news)
+
+    def _heard(self, news: LeaseNews) -> None:
+        self.lost = self.lost or news.lost
+        self.stop(news.cancel)
+
+    def stop(self, reason: str | None) -> None:
+        """Cancel the driver, once: again would cut short what that sets going (closing, the last write)."""
+        self.cancel_reason = reason or self.cancel_reason
+        if not self.cancel_flag.is_set():
+            self.cancel_flag.set()
+            if self.driver is not None:
+                self.driver.cancel()
+
+    def loop_is_here(self) -> bool:
+        """Is this code running on the loop that drives the run?"""
+        return self.loop is not None and threading.get_ident() == self.thread_id
+
     # --- events --------------------------------------------------------------------------------------------------
 
     def fact(self, event: BaseEvent) -> None:
@@ -107,7 +144,7 @@ class Run:
 
     def custom(self, event: BaseEvent) -> None:
         """Put a tool's own event into the stream, from whatever thread it comes."""
-        if self.loop is not None and threading.get_ident() != self.thread_id:
+        if self.loop is not None and not self.loop_is_here():
             self.loop.call_soon_threadsafe(self.custom, event)
             return
         self.fact(event)
@@ -127,6 +164,19 @@ class Run:
         event.session_id = self.session_id
         if self.parent is not None:
             event.parent_run_id = self.parent.run_id
+
+    def end_as(self, response: RunResponse[Any], seq: int) -> RunResponse[Any]:
+        """Take a stored response for this run's, and tell of it as its last event would."""
+        self.response = response
+        kinds = {RunStatus.COMPLETED: RunCompleted, RunStatus.PAUSED: RunPaused}
+        last = kinds.get(response.status, RunCancelled)(content=response.content, response=response, seq=seq)
+        self._sign(last)
+        if self.on_end is not None:
+            self.on_end(response)
+            self.on_end = None
+        for read in self.journal.readers:
+            read(last)
+        return response
 
     # --- storage -------------------------------------------------------------------------------------------------
 

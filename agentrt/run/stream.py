@@ -46,6 +46,13 @@ class Channel:
         events.append(event)
         self.wake.set()
 
+    async def get(self) -> BaseEvent:
+        """Wait for the next event."""
+        while not self.events:
+            self.wake.clear()
+            await self.wake.wait()
+        return self.events.popleft()
+
 
 class RunStream(Generic[Out]):
     """A run being driven, and its events: `async with agent.stream(…) as run: async for event in run: …`.
@@ -154,12 +161,11 @@ class RunStream(Generic[Out]):
 
     def cancel(self, reason: str = "cancelled") -> None:
         """Cancel the run: it ends with a cancelled response, which `result` returns."""
-        self._run.cancel_reason = reason
-        self._signal()
+        self._stop(reason)
 
     async def aclose(self) -> None:
         """End the run; wait until it is stored and its connections are closed. From any task, any number of times."""
-        self._signal()
+        self._stop()
         driver = self._driver
         if driver is None or driver.done():
             return
@@ -171,13 +177,9 @@ class RunStream(Generic[Out]):
                 await asyncio.wait([driver])
             raise
 
-    def _signal(self) -> None:
-        """Cancel the driver, once: again would cut short what that sets going (closing, the last write)."""
-        flag = self._run.cancel_flag
-        if not flag.is_set():
-            flag.set()
-            if self._driver is not None:
-                self._driver.cancel()
+    def _stop(self, reason: str | None = None) -> None:
+        self._run.driver = self._run.driver or self._driver  # a driver that has not begun is cancelled, too
+        self._run.stop(reason)
 
     def __del__(self) -> None:
         driver = self._driver

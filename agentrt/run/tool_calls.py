@@ -6,12 +6,13 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+from agentrt.errors import RunBusy
 from agentrt.models.message import Message, ToolCall
 from agentrt.run.events import BaseEvent, ToolCallCompleted, ToolCallError, ToolCallProgress, ToolCallStarted
 from agentrt.run.response import ToolExecution
 from agentrt.run.run import Run, log
 from agentrt.storage.merge import copy_state
-from agentrt.tools.arguments import normalize_arguments
+from agentrt.tools.arguments import Arguments, normalize_arguments
 from agentrt.tools.execute import ToolResult, call_function
 from agentrt.tools.function import Function
 from agentrt.tools.results import to_text
@@ -25,11 +26,10 @@ async def run_calls(run: Run) -> bool:
     Returns whether all are answered: calls that wait for people or systems outside are not, and nothing is appended
     until they are. When this task is cancelled, each open call gets a result that says so; the cancellation goes on.
     """
-    calls = open_calls(run)
     executions = {execution.tool_call_id: execution for execution in run.executions}
     todo: list[tuple[ToolExecution, Function]] = []
     turn: list[ToolExecution] = []
-    for call in calls:
+    for call in open_calls(run):
         execution = executions.get(call.id)
         if execution is None or (execution.is_done and not _of_this_turn(run, execution)):
             execution = _execution(run, call)
@@ -38,7 +38,9 @@ async def run_calls(run: Run) -> bool:
         function = run.tools.get(call.name)
         if execution.confirmed is False and not execution.is_done:
             note = f" The user says: {execution.confirmation_note}" if execution.confirmation_note else ""
-            _refuse(run, execution, f"Not called: the user rejected this call.{note}", "rejected")
+            refuse(run, execution, f"Not called: the user rejected this call.{note}", "rejected")
+        elif execution.is_done and execution.tool_call_id in run.brought:
+            settle(run, execution)
         elif not execution.is_done and not waits(execution) and function is not None:
             todo.append((execution, function))
     try:
@@ -48,11 +50,11 @@ async def run_calls(run: Run) -> bool:
         for execution in turn:
             if not execution.is_done:
                 _fail(run, execution, INTERRUPTED, "interrupted")
-        _append_results(run, turn)
+        answer_turn(run)
         raise
     if any(waits(execution) for execution in turn):
         return False
-    _append_results(run, turn)
+    answer_turn(run)
     return True
 
 
@@ -77,6 +79,7 @@ def waits(execution: ToolExecution) -> bool:
         (execution.requires_confirmation and execution.confirmed is None)
         or (execution.requires_user_input and any(f.value is None for f in execution.user_input_schema or ()))
         or execution.external_execution_required
+        or (execution.unknown_outcome and execution.confirmed is None)
     )
 
 
@@ -85,23 +88,27 @@ def _of_this_turn(run: Run, execution: ToolExecution) -> bool:
     return not any(m.role == "tool" and m.tool_call_id == execution.tool_call_id for m in run.messages)
 
 
+def arguments_of(call: ToolCall) -> Arguments:
+    return normalize_arguments(call.raw_arguments if call.raw_arguments is not None else call.arguments)
+
+
 def _execution(run: Run, call: ToolCall) -> ToolExecution:
     """Take a call in. What can't be run has its answer at once, for the model to read."""
-    arguments = normalize_arguments(call.raw_arguments if call.raw_arguments is not None else call.arguments)
+    arguments = arguments_of(call)
     execution = ToolExecution(tool_call_id=call.id, tool_name=call.name, tool_args=arguments.values)
     function = run.tools.get(call.name)
     limit = run.limits.tool_calls
     if run.stop_reason is not None:
-        _refuse(run, execution, "Not called: the run has reached its limit. Answer with what you have.", "limit")
+        refuse(run, execution, "Not called: the run has reached its limit. Answer with what you have.", "limit")
     elif function is None:
         known = ", ".join(run.tools) or "none"
-        _refuse(run, execution, f"There is no tool {call.name!r}; the tools are: {known}", "unknown tool")
+        refuse(run, execution, f"There is no tool {call.name!r}; the tools are: {known}", "unknown tool")
     elif arguments.problem is not None:
-        _refuse(run, execution, f"Tool {call.name!r} was not called: {arguments.problem}", "invalid arguments")
+        refuse(run, execution, f"Tool {call.name!r} was not called: {arguments.problem}", "invalid arguments")
     elif limit is not None and run.tool_calls >= limit:
         run.stop_reason = "tool_call_limit"
         text = f"Not called: the limit of {limit} tool calls is reached. Answer with what you have."
-        _refuse(run, execution, text, "limit")
+        refuse(run, execution, text, "limit")
     else:
         run.tool_calls += 1
         execution.requires_confirmation = function.requires_confirmation
@@ -145,7 +152,8 @@ async def _intend(run: Run, executions: list[ToolExecution]) -> None:
     """Store that these calls are about to run: after a crash, their outcome is unknown."""
     run.journal.add_step("intent", lambda: {"calls": [execution.tool_call_id for execution in executions]})
     for execution in executions:
-        run.fact(ToolCallStarted(content=execution.tool_name, tool=replace(execution)))
+        if execution.tool_call_id not in run.intended:  # else it is run again, and its start was told
+            run.fact(ToolCallStarted(content=execution.tool_name, tool=replace(execution)))
     await run.journal.write()
 
 
@@ -182,13 +190,23 @@ async def _take(run: Run, execution: ToolExecution, function: Function, result: 
     execution.tool_call_error = result.error is not None
     if result.exception is not None:
         log.debug("tool %s failed", function.name, exc_info=result.exception)
+    settle(run, execution, changed=changed)
+    try:
+        await run.journal.write()
+    except RunBusy:
+        # taken over by somebody else, who may want to know what this call did; its state is not the run's any more
+        await run.storage.add_evidence(run.run_id, "evidence", {"execution": execution})
+        raise
+
+
+def settle(run: Run, execution: ToolExecution, *, changed: bool = False) -> None:
+    """Have the journal write a call's result, with the state if the call changed it, and tell of it."""
     run.journal.add_step("tool", lambda: {"execution": execution, "state": run.state if changed else None})
     event = ToolCallError if execution.tool_call_error else ToolCallCompleted
     run.fact(event(content=execution.result, tool=execution))
-    await run.journal.write()
 
 
-def _refuse(run: Run, execution: ToolExecution, text: str, error: str) -> None:
+def refuse(run: Run, execution: ToolExecution, text: str, error: str) -> None:
     """Answer a call that is not run."""
     run.fact(ToolCallStarted(content=execution.tool_name, tool=replace(execution)))
     _fail(run, execution, text, error)
@@ -199,12 +217,14 @@ def _fail(run: Run, execution: ToolExecution, text: str, error: str) -> None:
     execution.result = text
     execution.error = error
     execution.tool_call_error = True
-    run.fact(ToolCallError(content=text, tool=execution))
+    settle(run, execution)
 
 
-def _append_results(run: Run, turn: list[ToolExecution]) -> None:
-    """Answer each call of the turn, in call order."""
-    for execution in turn:
+def answer_turn(run: Run) -> None:
+    """Append the results of the last assistant message's calls, in call order."""
+    executions = {execution.tool_call_id: execution for execution in run.executions}
+    for call in open_calls(run):
+        execution = executions[call.id]
         run.messages.append(
             Message(
                 role="tool",

@@ -14,8 +14,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from agentrt.errors import ConfigurationError
+from agentrt.models.message import Message
 from agentrt.run.response import RunStatus
-from agentrt.storage.base import StoredRun, StoredSession
+from agentrt.storage.base import Committed, RunChange, StateChange, StoredRun, StoredSession
+from agentrt.storage.codec import dump_messages, dumps, load_messages, loads
+from agentrt.storage.merge import merge
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -70,11 +73,8 @@ class Sql:
 
     def __init__(self, table: str, *, now: str) -> None:
         self.table = table
-
-        def named(statement: str) -> str:
-            return re.sub(r"\{t\}(\w*)", rf'"{table}\1"', statement).replace("{now}", now)
-
-        self._named = named
+        self._now = now
+        named = self._named
         self.tables = tuple(f"{table}{suffix}" for suffix in ("", "_runs", "_steps", "_events", "_deltas"))
         self.migrations = [[named(statement) for statement in version] for version in _MIGRATIONS]
 
@@ -173,6 +173,9 @@ class Sql:
         self.has_no_events = named("UPDATE {t}_runs SET ended_at = NULL, has_deltas = NULL WHERE run_id = ?")
         self.has_no_deltas = named("UPDATE {t}_runs SET has_deltas = NULL WHERE run_id = ?")
 
+    def _named(self, statement: str) -> str:
+        return re.sub(r"\{t\}(\w*)", rf'"{self.table}\1"', statement).replace("{now}", self._now)
+
     def update_run(self, columns: Iterable[str], status: RunStatus | None) -> str:
         """Takes the values of the columns, and the run's id. A status other than RUNNING ends the lease."""
         changes = [f"{name} = ?" for name in columns]
@@ -242,3 +245,40 @@ def run_of(row: Sequence[Any]) -> StoredRun:
         created_at=from_micros(created_at),
         updated_at=from_micros(updated_at),
     )
+
+
+def with_texts(run: StoredRun, input: str, response: str | None) -> StoredRun:
+    run.input = loads(input)
+    run.response = loads(response) if response else None
+    return run
+
+
+def histories(texts: Iterable[str | None]) -> list[list[Message]]:
+    """The messages of runs, in the same order."""
+    return [load_messages(text) if text else [] for text in texts]
+
+
+def columns_of(change: RunChange, now: int) -> dict[str, Any]:
+    """What a change writes into the run's row."""
+    columns: dict[str, Any] = {"updated_at": now}
+    if change.status is not None:
+        columns["status"] = change.status.value
+    if change.last_seq is not None:
+        columns["last_seq"] = change.last_seq
+    if change.response is not None:
+        columns["response"] = dumps(change.response, "response")
+    if change.messages is not None:
+        columns["messages"] = dump_messages(change.messages)
+    if change.deltas:
+        columns["has_deltas"] = 1
+    return columns
+
+
+def merged_state(stored: str | None, change: StateChange) -> tuple[str | None, Committed]:
+    """What to store as the session's state, None when it stays as it is; and what came of it."""
+    if (stored or "{}") == dumps(change.base):  # nobody else wrote meanwhile
+        state, conflicts = change.mine, []
+    else:
+        state, conflicts = merge(change.base, change.mine, loads(stored) if stored else {})
+    text = dumps(state)
+    return text if text != (stored or "{}") else None, Committed(state=state, conflicts=conflicts)

@@ -261,7 +261,7 @@ class Storage(Protocol):
         ...
 
     async def delete_session(self, session_id: str) -> bool:
-        """Delete the session and its runs, their steps, events and deltas. Returns False when there is no such session."""
+        """Delete the session and its runs, with all that hangs on them. Returns False when there is no such session."""
         ...
 
     async def list_runs(self, session_id: str, *, limit: int = 50, before: int | None = None) -> list[StoredRun]:

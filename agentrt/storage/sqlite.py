@@ -24,7 +24,17 @@ from agentrt.errors import (
 from agentrt.models.message import Message, utc_now
 from agentrt.run.response import RunStatus
 from agentrt.storage import _sqlite_thread
-from agentrt.storage._sql import Sql, check_table_name, run_of, session_of, to_micros
+from agentrt.storage._sql import (
+    Sql,
+    check_table_name,
+    columns_of,
+    histories,
+    merged_state,
+    run_of,
+    session_of,
+    to_micros,
+    with_texts,
+)
 from agentrt.storage._sqlite_thread import LOCK_WAIT_S, Job, SqliteThread
 from agentrt.storage.base import (
     Committed,
@@ -38,7 +48,7 @@ from agentrt.storage.base import (
     StoredSession,
 )
 from agentrt.storage.codec import clean_text, dump_messages, dumps, load_messages, loads
-from agentrt.storage.merge import copy_state, merge
+from agentrt.storage.merge import copy_state
 
 T = TypeVar("T")
 Connection = sqlite3.Connection
@@ -132,12 +142,12 @@ class SqliteStorage(Storage):
             return number, state, self._read_history(connection, run.session_id, history_runs)
 
         number, state, history = await self._write(work)
-        return Opening(state=loads(state) if state else {}, history=_histories(history), number=number)
+        return Opening(state=loads(state) if state else {}, history=_oldest_first(history), number=number)
 
     async def commit(self, change: RunChange) -> Committed:
         sql, run_id, session_id = self._sql, change.run_id, change.session_id
         now = to_micros(utc_now())
-        columns = _columns(change, now)
+        columns = columns_of(change, now)
         steps = [(run_id, step.number, step.kind, dumps(step.data, f"step {step.number}")) for step in change.steps]
         deltas = [(run_id, seq, offset, clean_text(data)) for seq, offset, data in change.deltas]
         state = change.state
@@ -181,19 +191,19 @@ class SqliteStorage(Storage):
         if row is None:
             return None
         *facts, input, response, messages, base_state = row
-        run = _with_texts(run_of(facts), input, response)
+        run = with_texts(run_of(facts), input, response)
         run.messages = load_messages(messages) if messages else []
         run.base_state = loads(base_state) if base_state else {}
         run.steps = [Step(number=number, kind=kind, data=loads(data)) for number, kind, data in steps]
         return run
 
     async def load_history(self, session_id: str, *, runs: int | None = None) -> list[list[Message]]:
-        return _histories(await self._read(lambda connection: self._read_history(connection, session_id, runs)))
+        return _oldest_first(await self._read(lambda connection: self._read_history(connection, session_id, runs)))
 
     async def list_runs(self, session_id: str, *, limit: int = 50, before: int | None = None) -> list[StoredRun]:
         bounds = (session_id, _MAX if before is None else before, limit)
         rows = await self._read(lambda connection: connection.execute(self._sql.list_runs, bounds).fetchall())
-        return [_with_texts(run_of(facts), input, response) for *facts, input, response in rows]
+        return [with_texts(run_of(facts), input, response) for *facts, input, response in rows]
 
     async def load_events(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, str]]:
         bounds = (run_id, after, _MAX if limit is None else limit)
@@ -259,7 +269,7 @@ class SqliteStorage(Storage):
     async def list_unfinished(self, *, limit: int = 100, after: str | None = None) -> list[StoredRun]:
         bounds = (after or "", limit)
         rows = await self._read(lambda connection: connection.execute(self._sql.list_unfinished, bounds).fetchall())
-        return [_with_texts(run_of(facts), input, response) for *facts, input, response in rows]
+        return [with_texts(run_of(facts), input, response) for *facts, input, response in rows]
 
     # --- sessions ----------------------------------------------------------------------------------------------------
 
@@ -328,15 +338,11 @@ class SqliteStorage(Storage):
         return deleted
 
     def _merge_state(self, connection: Connection, session_id: str, change: StateChange, now: int) -> Committed:
-        (text,) = connection.execute(self._sql.read_state, (session_id,)).fetchone()
-        if (text or "{}") == dumps(change.base):  # nobody else wrote meanwhile
-            state, conflicts = change.mine, []
-        else:
-            state, conflicts = merge(change.base, change.mine, loads(text) if text else {})
-        merged = dumps(state)
-        if merged != (text or "{}"):
-            connection.execute(self._sql.write_state, (merged, now, session_id))
-        return Committed(state=state, conflicts=conflicts)
+        (stored,) = connection.execute(self._sql.read_state, (session_id,)).fetchone()
+        text, committed = merged_state(stored, change)
+        if text is not None:
+            connection.execute(self._sql.write_state, (text, now, session_id))
+        return committed
 
     # --- to the thread and back --------------------------------------------------------------------------------------
 
@@ -463,31 +469,5 @@ def _file_of(db_file: str | Path | None, db_url: str | None) -> str | None:
     return str(Path(str(db_file)).expanduser().absolute())  # where it is now, whatever the working directory later
 
 
-# --- rows ------------------------------------------------------------------------------------------------------------
-
-
-def _columns(change: RunChange, now: int) -> dict[str, Any]:
-    """What a change writes into the run's row."""
-    columns: dict[str, Any] = {"updated_at": now}
-    if change.status is not None:
-        columns["status"] = change.status.value
-    if change.last_seq is not None:
-        columns["last_seq"] = change.last_seq
-    if change.response is not None:
-        columns["response"] = dumps(change.response, "response")
-    if change.messages is not None:
-        columns["messages"] = dump_messages(change.messages)
-    if change.deltas:
-        columns["has_deltas"] = 1
-    return columns
-
-
-def _with_texts(run: StoredRun, input: str, response: str | None) -> StoredRun:
-    run.input = loads(input)
-    run.response = loads(response) if response else None
-    return run
-
-
-def _histories(rows: Iterable[tuple[str | None]]) -> list[list[Message]]:
-    """Newest first in, oldest first out."""
-    return [load_messages(messages) if messages else [] for (messages,) in rows][::-1]
+def _oldest_first(rows: Iterable[tuple[str | None]]) -> list[list[Message]]:
+    return histories(messages for (messages,) in rows)[::-1]

@@ -13,56 +13,41 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import functools
 import threading
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any
 
-from agentrt.errors import AlreadyContinued, CodecError, RunBusy, RunNotFound, SessionAccessDenied, StorageError
+from agentrt.errors import AlreadyContinued, CodecError, RunBusy, RunNotFound, SessionAccessDenied
 from agentrt.models.message import Message, ToolCall
 from agentrt.run.response import RunStatus, ToolExecution
 from agentrt.storage.base import (
     Committed,
     Conflict,
     Opening,
-    RunChange,
     StateChange,
-    Step,
     Storage,
-    StoredRun,
     StoredSession,
 )
+from agentrt.testing._contract_kit import (
+    OpenStorage,
+    StorageCheck,
+    adding_to,
+    new_change,
+    new_run,
+    new_step,
+    raises,
+    user_message,
+)
+from agentrt.testing._lease_contracts import lease_checks
 
 __all__ = ["OpenStorage", "StorageCheck", "storage_checks"]
 
-OpenStorage: TypeAlias = Callable[[], Storage]
-StorageCheck: TypeAlias = Callable[[OpenStorage], Awaitable[None]]
-
-storage_checks: list[StorageCheck] = []
+storage_checks: list[StorageCheck] = [*lease_checks]
 """All checks, for `pytest.mark.parametrize`."""
-
-
-def _check(function: StorageCheck) -> StorageCheck:
-    @functools.wraps(function)
-    async def checked(open_storage: OpenStorage) -> None:
-        opened: list[Storage] = []
-
-        def open() -> Storage:
-            opened.append(open_storage())
-            return opened[-1]
-
-        try:
-            async with asyncio.timeout(30):
-                await function(open)
-        finally:
-            for storage in opened:
-                await storage.aclose()
-
-    storage_checks.append(checked)
-    return checked
+_check = adding_to(storage_checks)
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
@@ -72,7 +57,9 @@ def _check(function: StorageCheck) -> StorageCheck:
 async def a_run_is_stored_from_its_first_moment(open_storage: OpenStorage) -> None:
     storage = open_storage()
     started = datetime(2025, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
-    run = _run("r1", agent_id="a", created_at=started, updated_at=started, input={"messages": [_user("hello")]})
+    run = new_run(
+        "r1", agent_id="a", created_at=started, updated_at=started, input={"messages": [user_message("hello")]}
+    )
 
     opening = await storage.begin(run)
     stored = await storage.load_run("r1")
@@ -90,17 +77,17 @@ async def a_completed_run_has_its_messages_and_its_response(open_storage: OpenSt
     storage = open_storage()
     call = ToolCall(id="c1", name="look", arguments='{"at": "moon"}', raw_arguments="{at: moon}")
     messages = [
-        _user("what do you see?"),
+        user_message("what do you see?"),
         Message(role="assistant", tool_calls=[call], provider="p", parts=[{"$": "opaque", "n": [1, None]}]),
         Message(role="tool", tool_call_id="c1", tool_name="look", content="no such place", tool_call_error=True),
         Message(role="assistant", content="nothing", reasoning_content="dark", refusal=True, incomplete=True),
     ]
     tool = ToolExecution(tool_call_id="c1", tool_name="look", tool_args={"at": "moon"}, result="cheese")
-    await storage.begin(_run("r1"))
-    await storage.commit(_change("r1", steps=[_step(1)]))
+    await storage.begin(new_run("r1"))
+    await storage.commit(new_change("r1", steps=[new_step(1)]))
 
     await storage.commit(
-        _change("r1", status=RunStatus.COMPLETED, messages=messages, response={"tools": [tool]}, last_seq=9)
+        new_change("r1", status=RunStatus.COMPLETED, messages=messages, response={"tools": [tool]}, last_seq=9)
     )
     stored = await storage.load_run("r1")
 
@@ -116,26 +103,26 @@ async def a_completed_run_has_its_messages_and_its_response(open_storage: OpenSt
 async def the_steps_of_a_run_that_may_go_on_are_kept_in_order(open_storage: OpenStorage) -> None:
     storage = open_storage()
     for run_id, status in (("r1", None), ("r2", RunStatus.PAUSED), ("r3", RunStatus.FAILED)):
-        await storage.begin(_run(run_id))
-        await storage.commit(_change(run_id, steps=[_step(1, "model"), _step(2, "intent")]))
-        await storage.commit(_change(run_id, steps=[_step(3, "tool")], status=status))
+        await storage.begin(new_run(run_id))
+        await storage.commit(new_change(run_id, steps=[new_step(1, "model"), new_step(2, "intent")]))
+        await storage.commit(new_change(run_id, steps=[new_step(3, "tool")], status=status))
 
         stored = await storage.load_run(run_id)
 
         assert stored is not None
-        assert stored.steps == [_step(1, "model"), _step(2, "intent"), _step(3, "tool")]
+        assert stored.steps == [new_step(1, "model"), new_step(2, "intent"), new_step(3, "tool")]
 
 
 @_check
 async def a_commit_leaves_alone_what_it_does_not_name(open_storage: OpenStorage) -> None:
     storage = open_storage()
-    messages = [_user("one")]
-    await storage.begin(_run("r1"))
+    messages = [user_message("one")]
+    await storage.begin(new_run("r1"))
     await storage.commit(
-        _change("r1", status=RunStatus.PAUSED, messages=messages, response={"content": "c"}, last_seq=3)
+        new_change("r1", status=RunStatus.PAUSED, messages=messages, response={"content": "c"}, last_seq=3)
     )
 
-    await storage.commit(_change("r1", steps=[_step(1)]))
+    await storage.commit(new_change("r1", steps=[new_step(1)]))
     stored = await storage.load_run("r1")
 
     assert stored is not None
@@ -146,10 +133,10 @@ async def a_commit_leaves_alone_what_it_does_not_name(open_storage: OpenStorage)
 @_check
 async def a_run_id_is_taken_once(open_storage: OpenStorage) -> None:
     storage = open_storage()
-    await storage.begin(_run("r1"))
-    await _raises(RunBusy, storage.begin(_run("r1", session_id="other")))
+    await storage.begin(new_run("r1"))
+    await raises(RunBusy, storage.begin(new_run("r1", session_id="other")))
 
-    assert (await storage.begin(_run("r2"))).number == 2
+    assert (await storage.begin(new_run("r2"))).number == 2
     assert await storage.load_run("r1") is not None
 
 
@@ -160,16 +147,16 @@ async def a_run_that_is_not_stored_is_not_found(open_storage: OpenStorage) -> No
     assert await storage.load_run("r1") is None
     assert await storage.load_session("s") is None
     assert await storage.load_history("s") == []
-    await _raises(RunNotFound, storage.commit(_change("r1")))
+    await raises(RunNotFound, storage.commit(new_change("r1")))
 
 
 @_check
 async def of_two_that_continue_a_pause_one_succeeds(open_storage: OpenStorage) -> None:
     storage = open_storage()
-    await storage.begin(_run("r1"))
-    await storage.commit(_change("r1", status=RunStatus.PAUSED))
+    await storage.begin(new_run("r1"))
+    await storage.commit(new_change("r1", status=RunStatus.PAUSED))
 
-    claim = _change("r1", status=RunStatus.RUNNING, expect=RunStatus.PAUSED)
+    claim = new_change("r1", status=RunStatus.RUNNING, expect=RunStatus.PAUSED)
     claims = [open_storage().commit(claim), open_storage().commit(claim)]
     outcomes = await asyncio.gather(*claims, return_exceptions=True)
 
@@ -179,26 +166,27 @@ async def of_two_that_continue_a_pause_one_succeeds(open_storage: OpenStorage) -
 @_check
 async def a_step_or_an_event_that_is_there_already_refuses_the_whole_commit(open_storage: OpenStorage) -> None:
     storage = open_storage()
-    await storage.begin(_run("r1"))
-    await storage.commit(_change("r1", steps=[_step(1)], events=[(1, "{}")]))
+    await storage.begin(new_run("r1"))
+    await storage.commit(new_change("r1", steps=[new_step(1)], events=[(1, "{}")]))
 
     state = StateChange(base={}, mine={"a": 1})
-    await _raises(
-        RunBusy, storage.commit(_change("r1", steps=[_step(2), _step(1)], status=RunStatus.FAILED, state=state))
+    await raises(
+        RunBusy,
+        storage.commit(new_change("r1", steps=[new_step(2), new_step(1)], status=RunStatus.FAILED, state=state)),
     )
-    await _raises(RunBusy, storage.commit(_change("r1", events=[(1, "{}")], status=RunStatus.FAILED)))
+    await raises(RunBusy, storage.commit(new_change("r1", events=[(1, "{}")], status=RunStatus.FAILED)))
     stored, session = await storage.load_run("r1"), await storage.load_session("s")
 
     assert stored is not None and session is not None
-    assert (stored.status, stored.steps, session.state) == (RunStatus.RUNNING, [_step(1)], {})
+    assert (stored.status, stored.steps, session.state) == (RunStatus.RUNNING, [new_step(1)], {})
 
 
 @_check
 async def events_are_read_from_a_place_on(open_storage: OpenStorage) -> None:
     storage = open_storage()
-    await storage.begin(_run("r1"))
-    await storage.commit(_change("r1", events=[(1, '{"n":1}'), (2, '{"n":2}')]))
-    await storage.commit(_change("r1", events=[(3, '{"n":3}')], status=RunStatus.COMPLETED))
+    await storage.begin(new_run("r1"))
+    await storage.commit(new_change("r1", events=[(1, '{"n":1}'), (2, '{"n":2}')]))
+    await storage.commit(new_change("r1", events=[(3, '{"n":3}')], status=RunStatus.COMPLETED))
 
     assert await storage.load_events("r1") == [(1, '{"n":1}'), (2, '{"n":2}'), (3, '{"n":3}')]
     assert await storage.load_events("r1", after=1, limit=1) == [(2, '{"n":2}')]
@@ -208,14 +196,14 @@ async def events_are_read_from_a_place_on(open_storage: OpenStorage) -> None:
 @_check
 async def events_may_be_made_of_the_conflicts_that_the_commit_finds(open_storage: OpenStorage) -> None:
     storage = open_storage()
-    await storage.begin(_run("r1"))
-    await storage.begin(_run("r2"))
-    await storage.commit(_change("r1", state=StateChange(base={}, mine={"a": 1})))
+    await storage.begin(new_run("r1"))
+    await storage.begin(new_run("r2"))
+    await storage.commit(new_change("r1", state=StateChange(base={}, mine={"a": 1})))
 
     def events(conflicts: Sequence[Conflict]) -> list[tuple[int, str]]:
         return [(number, conflict.path) for number, conflict in enumerate(conflicts, 1)]
 
-    await storage.commit(_change("r2", state=StateChange(base={}, mine={"a": 2}), events=events))
+    await storage.commit(new_change("r2", state=StateChange(base={}, mine={"a": 2}), events=events))
 
     assert await storage.load_events("r2") == [(1, 'session_state["a"]')]
 
@@ -227,27 +215,27 @@ async def events_may_be_made_of_the_conflicts_that_the_commit_finds(open_storage
 async def history_is_that_of_the_last_ended_runs_oldest_first(open_storage: OpenStorage) -> None:
     storage = open_storage()
     ends = [RunStatus.COMPLETED, RunStatus.FAILED, None, RunStatus.PAUSED, RunStatus.CANCELLED, RunStatus.COMPLETED]
-    said = [[_user(f"turn {number}")] for number in range(len(ends))]
+    said = [[user_message(f"turn {number}")] for number in range(len(ends))]
     for number, status in enumerate(ends):
-        await storage.begin(_run(f"r{number}"))
-        await storage.commit(_change(f"r{number}", status=status, messages=said[number]))
+        await storage.begin(new_run(f"r{number}"))
+        await storage.commit(new_change(f"r{number}", status=status, messages=said[number]))
 
     ended = [said[0], said[1], said[4], said[5]]
     assert await storage.load_history("s") == ended
     assert await storage.load_history("s", runs=2) == ended[-2:]
     assert await storage.load_history("s", runs=0) == []
-    assert (await storage.begin(_run("next"), history_runs=3)).history == ended[-3:]
-    assert (await storage.begin(_run("after that"), history_runs=None)).history == ended
+    assert (await storage.begin(new_run("next"), history_runs=3)).history == ended[-3:]
+    assert (await storage.begin(new_run("after that"), history_runs=None)).history == ended
 
 
 @_check
 async def child_runs_are_stored_but_are_no_part_of_the_session(open_storage: OpenStorage) -> None:
     storage = open_storage()
     await _finished(storage, "r1", "said by the user")
-    await storage.begin(_run("child", parent_run_id="r1"))
-    await storage.commit(_change("child", status=RunStatus.COMPLETED, messages=[_user("said by the parent")]))
+    await storage.begin(new_run("child", parent_run_id="r1"))
+    await storage.commit(new_change("child", status=RunStatus.COMPLETED, messages=[user_message("said by the parent")]))
 
-    opening = await storage.begin(_run("r2"), history_runs=None)
+    opening = await storage.begin(new_run("r2"), history_runs=None)
     child, session = await storage.load_run("child"), await storage.load_session("s")
 
     assert opening.number == 2
@@ -262,12 +250,12 @@ async def messages_come_back_as_they_are_also_when_a_result_is_missing(open_stor
     storage = open_storage()
     calls = [ToolCall(id="c1", name="t"), ToolCall(id="c2", name="t")]
     messages = [
-        _user("q"),
+        user_message("q"),
         Message(role="assistant", tool_calls=calls),
         Message(role="tool", tool_call_id="c1", content="1"),
     ]
-    await storage.begin(_run("r1"))
-    await storage.commit(_change("r1", status=RunStatus.FAILED, messages=messages))
+    await storage.begin(new_run("r1"))
+    await storage.commit(new_change("r1", status=RunStatus.FAILED, messages=messages))
 
     assert await storage.load_history("s") == [messages]
 
@@ -278,10 +266,10 @@ async def messages_come_back_as_they_are_also_when_a_result_is_missing(open_stor
 @_check
 async def a_session_belongs_to_its_user(open_storage: OpenStorage) -> None:
     storage = open_storage()
-    await storage.begin(_run("r1", user_id="ann"))
+    await storage.begin(new_run("r1", user_id="ann"))
 
-    await _raises(SessionAccessDenied, storage.begin(_run("r2", user_id="bob")))
-    await _raises(SessionAccessDenied, storage.begin(_run("r3", user_id=None)))
+    await raises(SessionAccessDenied, storage.begin(new_run("r2", user_id="bob")))
+    await raises(SessionAccessDenied, storage.begin(new_run("r3", user_id=None)))
     session = await storage.load_session("s")
 
     assert session is not None
@@ -292,17 +280,17 @@ async def a_session_belongs_to_its_user(open_storage: OpenStorage) -> None:
 @_check
 async def a_session_without_an_owner_becomes_the_users(open_storage: OpenStorage) -> None:
     storage = open_storage()
-    await storage.begin(_run("r1"))
-    await storage.begin(_run("r2", user_id="ann"))
+    await storage.begin(new_run("r1"))
+    await storage.begin(new_run("r2", user_id="ann"))
 
-    await _raises(SessionAccessDenied, storage.begin(_run("r3")))
+    await raises(SessionAccessDenied, storage.begin(new_run("r3")))
 
 
 @_check
 async def identifiers_are_data(open_storage: OpenStorage) -> None:
     storage = open_storage()
     odd = "x'); DROP TABLE agent_sessions; -- %s {} ../../etc \n😀"
-    await storage.begin(_run(odd, session_id=odd, user_id=odd, agent_id=odd))
+    await storage.begin(new_run(odd, session_id=odd, user_id=odd, agent_id=odd))
     await storage.rename_session(odd, odd)
 
     run, session = await storage.load_run(odd), await storage.load_session(odd)
@@ -318,10 +306,10 @@ async def identifiers_are_data(open_storage: OpenStorage) -> None:
 @_check
 async def the_state_that_a_run_left_is_what_the_next_one_finds(open_storage: OpenStorage) -> None:
     storage = open_storage()
-    await storage.begin(_run("r1"))
+    await storage.begin(new_run("r1"))
 
-    committed = await storage.commit(_change("r1", state=StateChange(base={}, mine={"cart": ["milk"], "n": 1})))
-    opening = await storage.begin(_run("r2"))
+    committed = await storage.commit(new_change("r1", state=StateChange(base={}, mine={"cart": ["milk"], "n": 1})))
+    opening = await storage.begin(new_run("r2"))
     session = await storage.load_session("s")
 
     assert session is not None
@@ -333,15 +321,15 @@ async def the_state_that_a_run_left_is_what_the_next_one_finds(open_storage: Ope
 async def changes_of_runs_that_overlap_are_merged(open_storage: OpenStorage) -> None:
     storage = open_storage()
     base = {"cart": ["milk", "eggs"], "place": {"city": "Rome", "zip": 1}, "old": 1}
-    await storage.begin(_run("r0"))
-    await storage.commit(_change("r0", state=StateChange(base={}, mine=base)))
-    await storage.begin(_run("r1"))
-    await storage.begin(_run("r2"))
+    await storage.begin(new_run("r0"))
+    await storage.commit(new_change("r0", state=StateChange(base={}, mine=base)))
+    await storage.begin(new_run("r1"))
+    await storage.begin(new_run("r2"))
 
     theirs = {"cart": ["milk", "eggs", "tea"], "place": {"city": "Oslo", "zip": 1}, "new": {1}}
-    await storage.commit(_change("r1", state=StateChange(base=base, mine=theirs)))
+    await storage.commit(new_change("r1", state=StateChange(base=base, mine=theirs)))
     mine = {"cart": ["milk", "rice"], "place": {"city": "Bonn", "zip": 2}, "old": 1}
-    committed = await storage.commit(_change("r2", state=StateChange(base=base, mine=mine)))
+    committed = await storage.commit(new_change("r2", state=StateChange(base=base, mine=mine)))
     session = await storage.load_session("s")
 
     assert session is not None
@@ -355,12 +343,12 @@ async def changes_of_runs_that_overlap_are_merged(open_storage: OpenStorage) -> 
 @_check
 async def a_given_state_wins_over_the_stored_one_and_that_over_the_initial_one(open_storage: OpenStorage) -> None:
     storage = open_storage()
-    await storage.begin(_run("r1"))
-    await storage.commit(_change("r1", state=StateChange(base={}, mine={"a": "stored", "b": "stored"})))
+    await storage.begin(new_run("r1"))
+    await storage.commit(new_change("r1", state=StateChange(base={}, mine={"a": "stored", "b": "stored"})))
 
     initial, given = {"b": "initial", "c": "initial", "items": ["x"]}, {"a": "given"}
-    opening = await storage.begin(_run("r2"), initial_state=initial, given_state=given)
-    again = await storage.begin(_run("r3"), initial_state=initial)
+    opening = await storage.begin(new_run("r2"), initial_state=initial, given_state=given)
+    again = await storage.begin(new_run("r3"), initial_state=initial)
 
     assert opening.state == {"a": "given", "b": "stored", "c": "initial", "items": ["x"]}
     assert again.state == opening.state
@@ -369,11 +357,11 @@ async def a_given_state_wins_over_the_stored_one_and_that_over_the_initial_one(o
 @_check
 async def an_initial_list_counts_once_for_runs_that_begin_together(open_storage: OpenStorage) -> None:
     storage = open_storage()
-    openings = [await storage.begin(_run(run_id), initial_state={"items": ["milk"]}) for run_id in ("r1", "r2")]
+    openings = [await storage.begin(new_run(run_id), initial_state={"items": ["milk"]}) for run_id in ("r1", "r2")]
     for run_id, opening in zip(("r1", "r2"), openings, strict=True):
         state = opening.state or {}
         change = StateChange(base=state, mine={"items": [*state["items"], run_id]})
-        await storage.commit(_change(run_id, state=change))
+        await storage.commit(new_change(run_id, state=change))
 
     session = await storage.load_session("s")
 
@@ -387,11 +375,11 @@ async def runs_at_once_through_several_storages_lose_nothing(open_storage: OpenS
 
     async def one(number: int) -> None:
         storage, run_id = storages[number % 4], f"r{number}"
-        opening = await storage.begin(_run(run_id))
+        opening = await storage.begin(new_run(run_id))
         base = opening.state or {}
         mine = {**base, "seen": [*base.get("seen", []), number], run_id: True}
         await storage.commit(
-            _change(run_id, status=RunStatus.COMPLETED, messages=[], state=StateChange(base=base, mine=mine))
+            new_change(run_id, status=RunStatus.COMPLETED, messages=[], state=StateChange(base=base, mine=mine))
         )
 
     await asyncio.gather(*(one(number) for number in range(20)))
@@ -407,12 +395,12 @@ async def runs_at_once_through_several_storages_lose_nothing(open_storage: OpenS
 async def what_was_handed_in_or_out_may_be_changed_without_harm(open_storage: OpenStorage) -> None:
     storage = open_storage()
     mine: dict[str, Any] = {"items": [{"n": 1}]}
-    messages = [_user("one")]
-    await storage.begin(_run("r1"))
+    messages = [user_message("one")]
+    await storage.begin(new_run("r1"))
     committed = await storage.commit(
-        _change("r1", status=RunStatus.COMPLETED, messages=messages, state=StateChange(base={}, mine=mine))
+        new_change("r1", status=RunStatus.COMPLETED, messages=messages, state=StateChange(base={}, mine=mine))
     )
-    opening, session = await storage.begin(_run("r2")), await storage.load_session("s")
+    opening, session = await storage.begin(new_run("r2")), await storage.load_session("s")
     assert committed.state is not None and opening.state is not None and session is not None
 
     mine["items"][0]["n"] = 2
@@ -422,7 +410,7 @@ async def what_was_handed_in_or_out_may_be_changed_without_harm(open_storage: Op
     messages[0].content = "changed"
     (await storage.load_history("s"))[0].clear()
 
-    assert (await storage.begin(_run("r3"))).state == {"items": [{"n": 1}]}
+    assert (await storage.begin(new_run("r3"))).state == {"items": [{"n": 1}]}
     assert [[message.content for message in run] for run in await storage.load_history("s")] == [["one"]]
 
 
@@ -449,8 +437,8 @@ async def values_beyond_json_come_back_equal(open_storage: OpenStorage) -> None:
         "by_number": {3: "three"},
         "$": {"$": "not a tag"},
     }
-    await storage.begin(_run("r1"))
-    await storage.commit(_change("r1", state=StateChange(base={}, mine=state)))
+    await storage.begin(new_run("r1"))
+    await storage.commit(new_change("r1", state=StateChange(base={}, mine=state)))
 
     session = await storage.load_session("s")
 
@@ -463,10 +451,10 @@ async def text_that_databases_refuse_is_stored_all_the_same(open_storage: OpenSt
     storage = open_storage()
     kept = ["😀", "\\u0000", "a\nb"]
     state = {"kept": kept, "nul": "a\x00b", "half": "x\ud83d", "key\x00": 1}
-    await storage.begin(_run("r1"))
-    messages = [_user(text) for text in (*kept, "a\x00b", "x\ud83d")]
+    await storage.begin(new_run("r1"))
+    messages = [user_message(text) for text in (*kept, "a\x00b", "x\ud83d")]
     await storage.commit(
-        _change("r1", status=RunStatus.COMPLETED, messages=messages, state=StateChange(base={}, mine=state))
+        new_change("r1", status=RunStatus.COMPLETED, messages=messages, state=StateChange(base={}, mine=state))
     )
 
     session, history = await storage.load_session("s"), await storage.load_history("s")
@@ -484,17 +472,17 @@ async def text_that_databases_refuse_is_stored_all_the_same(open_storage: OpenSt
 async def a_value_that_cannot_be_stored_is_named_and_nothing_is_half_done(open_storage: OpenStorage) -> None:
     storage = open_storage()
     state: dict[str, Any] = {"cart": [1, 2, {"lock": threading.Lock()}]}
-    change = _change(
-        "r1", status=RunStatus.COMPLETED, steps=[_step(1)], messages=[], state=StateChange(base={}, mine=state)
+    change = new_change(
+        "r1", status=RunStatus.COMPLETED, steps=[new_step(1)], messages=[], state=StateChange(base={}, mine=state)
     )
-    await storage.begin(_run("r1"))
+    await storage.begin(new_run("r1"))
     if not storage.durable:  # it holds any object, by reference
         committed = await storage.commit(change)
         assert committed.state is not None
         assert committed.state["cart"][2]["lock"] is state["cart"][2]["lock"]
         return
 
-    error = await _raises(CodecError, storage.commit(change))
+    error = await raises(CodecError, storage.commit(change))
     stored = await storage.load_run("r1")
 
     assert getattr(error, "path", None) == 'session_state["cart"][2]["lock"]'
@@ -513,7 +501,7 @@ async def sessions_are_listed_the_one_used_last_first(open_storage: OpenStorage)
     ):
         moment = datetime(2025, 1, 1, 0, minute, tzinfo=UTC)
         await storage.begin(
-            _run(
+            new_run(
                 f"r{minute}",
                 session_id=session_id,
                 user_id=user_id,
@@ -535,7 +523,7 @@ async def sessions_are_listed_the_one_used_last_first(open_storage: OpenStorage)
 @_check
 async def a_session_can_be_renamed_and_its_state_replaced(open_storage: OpenStorage) -> None:
     storage = open_storage()
-    await storage.begin(_run("r1"), initial_state={"a": 1})
+    await storage.begin(new_run("r1"), initial_state={"a": 1})
 
     assert await storage.rename_session("s", "Groceries")
     assert await storage.replace_state("s", {"b": [2]})
@@ -551,9 +539,9 @@ async def a_session_can_be_renamed_and_its_state_replaced(open_storage: OpenStor
 async def a_deleted_session_leaves_nothing_behind(open_storage: OpenStorage) -> None:
     storage = open_storage()
     await _finished(storage, "r1", "hello")
-    await storage.begin(_run("child", parent_run_id="r1"))
-    await storage.commit(_change("child", steps=[_step(1)], events=[(1, "{}")]))
-    await storage.begin(_run("r2", session_id="other"))
+    await storage.begin(new_run("child", parent_run_id="r1"))
+    await storage.commit(new_change("child", steps=[new_step(1)], events=[(1, "{}")]))
+    await storage.begin(new_run("r2", session_id="other"))
 
     assert await storage.delete_session("s")
     assert not await storage.delete_session("s")
@@ -561,7 +549,7 @@ async def a_deleted_session_leaves_nothing_behind(open_storage: OpenStorage) -> 
     assert await storage.load_run("r1") is None and await storage.load_run("child") is None
     assert await storage.load_events("child") == []
     assert await storage.load_run("r2") is not None
-    assert await storage.begin(_run("child"), history_runs=None) == Opening(state={}, history=[], number=1)
+    assert await storage.begin(new_run("child"), history_runs=None) == Opening(state={}, history=[], number=1)
     stored = await storage.load_run("child")
     assert stored is not None and stored.steps == []
 
@@ -585,11 +573,11 @@ async def runs_are_listed_newest_first_and_paged_by_number(open_storage: OpenSto
 @_check
 async def a_cancelled_call_is_done_whole_or_not_at_all(open_storage: OpenStorage) -> None:
     storage = open_storage()
-    await storage.begin(_run("r1"))
+    await storage.begin(new_run("r1"))
 
     for number in range(1, 21):
-        steps = [_step(number * 2 - 1), _step(number * 2)]
-        task = asyncio.create_task(storage.commit(_change("r1", steps=steps)))
+        steps = [new_step(number * 2 - 1), new_step(number * 2)]
+        task = asyncio.create_task(storage.commit(new_change("r1", steps=steps)))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
@@ -598,8 +586,8 @@ async def a_cancelled_call_is_done_whole_or_not_at_all(open_storage: OpenStorage
     assert stored is not None
     found = {step.number for step in stored.steps}
     assert all((number * 2 in found) == (number * 2 - 1 in found) for number in range(1, 21))
-    await storage.commit(_change("r1", status=RunStatus.CANCELLED))
-    assert (await storage.begin(_run("r2"))).number == 2
+    await storage.commit(new_change("r1", status=RunStatus.CANCELLED))
+    assert (await storage.begin(new_run("r2"))).number == 2
 
 
 @_check
@@ -610,13 +598,13 @@ async def one_storage_serves_several_event_loops(open_storage: OpenStorage) -> N
     async def in_a_loop_of_its_own(name: str) -> None:
         together.wait()  # all three loops are up
         for number in range(5):
-            await storage.begin(_run(f"{name}{number}"))
+            await storage.begin(new_run(f"{name}{number}"))
 
     def thread(name: str) -> None:
         asyncio.run(in_a_loop_of_its_own(name))
 
     await asyncio.gather(*(asyncio.to_thread(thread, name) for name in "abc"))
-    await storage.begin(_run("here"))
+    await storage.begin(new_run("here"))
     session = await storage.load_session("s")
 
     assert session is not None
@@ -627,33 +615,17 @@ async def one_storage_serves_several_event_loops(open_storage: OpenStorage) -> N
 async def closing_twice_is_fine_and_a_later_call_opens_again(open_storage: OpenStorage) -> None:
     storage = open_storage()
     await storage.aclose()
-    await storage.begin(_run("r1"))
+    await storage.begin(new_run("r1"))
     await storage.aclose()
     await storage.aclose()
 
-    await storage.begin(_run("r2", session_id="other"))
+    await storage.begin(new_run("r2", session_id="other"))
     stored = await storage.load_run("r2")
 
     assert stored is not None
 
 
-# --- making things ---------------------------------------------------------------------------------------------------
-
-
-def _run(run_id: str, *, session_id: str = "s", **fields: Any) -> StoredRun:
-    return StoredRun(run_id=run_id, session_id=session_id, **fields)
-
-
-def _change(run_id: str, **fields: Any) -> RunChange:
-    return RunChange(run_id=run_id, session_id="s", **fields)
-
-
-def _step(number: int, kind: str = "model") -> Step:
-    return Step(number=number, kind=kind, data={"message": f"step {number}"})
-
-
-def _user(content: str) -> Message:
-    return Message(role="user", content=content, created_at=datetime(2025, 1, 1, tzinfo=UTC))
+# --- helpers ---------------------------------------------------------------------------------------------------------
 
 
 def _ids(sessions: Sequence[StoredSession]) -> list[str]:
@@ -661,13 +633,5 @@ def _ids(sessions: Sequence[StoredSession]) -> list[str]:
 
 
 async def _finished(storage: Storage, run_id: str, said: str) -> None:
-    await storage.begin(_run(run_id))
-    await storage.commit(_change(run_id, status=RunStatus.COMPLETED, messages=[_user(said)]))
-
-
-async def _raises(expected: type[StorageError], call: Awaitable[Any]) -> StorageError:
-    try:
-        await call
-    except expected as error:
-        return error
-    raise AssertionError(f"{expected.__name__} was not raised")
+    await storage.begin(new_run(run_id))
+    await storage.commit(new_change(run_id, status=RunStatus.COMPLETED, messages=[user_message(said)]))

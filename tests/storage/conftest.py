@@ -2,4 +2,4 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("agentrt.testing.contracts")
+pytest.register_assert_rewrite("agentrt.testing.contracts", "agentrt.testing._lease_contracts")

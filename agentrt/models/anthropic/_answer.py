@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import jiter
-
 from agentrt.models._failures import Source, request_id
+from agentrt.models._surrogates import Halves
 from agentrt.models.base import (
     FinishDelta,
     ModelDelta,
@@ -66,6 +65,7 @@ class Answer:
         self._source = source
         self.ended = False
         self.stopped = False
+        self._halves = Halves()
         self._blocks: dict[int, _Block] = {}
         self._calls = 0
         self._usage: dict[str, Any] = {}
@@ -76,24 +76,24 @@ class Answer:
     def event(self, name: str, data: bytes) -> list[ModelDelta]:
         """The deltas of one event. Unknown events and blocks are no error: the API may add some."""
         try:
-            event = jiter.from_json(data)
+            event = self._halves.decode(data)
         except ValueError as error:
             if name and name not in EVENTS:
                 return []  # a heartbeat of some proxy
             raise self._source.invalid("An event of the stream is not JSON", data) from error
         try:
-            return list(self._event(event))
+            return self._halves.mend(list(self._event(event)))
         except MALFORMED as error:
             raise self._source.invalid("An event of the stream is not what the protocol says", data) from error
 
     def whole(self, content: bytes) -> list[ModelDelta]:
         """The deltas of an answer that came in one piece."""
         try:
-            message = jiter.from_json(content)
+            message = self._halves.decode(content)
         except ValueError as error:
             raise self._source.invalid("The provider's answer is not JSON", content) from error
         try:
-            return list(self._message(message))
+            return self._halves.mend(list(self._message(message)))
         except MALFORMED as error:
             raise self._source.invalid("The provider's answer is not a message", content) from error
 
@@ -172,10 +172,11 @@ class Answer:
     def _complete(self, block: _Block) -> Iterator[ModelDelta]:
         """Put the pieces into the block, which is then as the API would have sent it in one piece."""
         if block.kind in ("text", "thinking"):
-            block.value[block.kind] = "".join(block.pieces)
+            block.value[block.kind] = self._halves.whole("".join(block.pieces))
         elif block.call >= 0:
             if not block.pieces and block.value.get("input"):
-                yield ToolCallDelta(block.call, arguments=json.dumps(block.value["input"], ensure_ascii=False))
+                text = json.dumps(block.value["input"], ensure_ascii=False)
+                yield ToolCallDelta(block.call, arguments=self._halves.whole(text))
             block.value["input"] = {}  # the ToolCall has it
         elif block.pieces:
             block.value["input"] = normalize_arguments("".join(block.pieces)).values

@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any, cast
 
-import jiter
-
-from agentrt.errors import ModelResponseInvalid
+from agentrt.errors import ModelError, ModelResponseInvalid
 from agentrt.models._failures import Source, request_id
+from agentrt.models._surrogates import Halves
 from agentrt.models.base import (
     FinishDelta,
     ModelDelta,
@@ -52,8 +51,7 @@ class AnswerReader:
         self._usage: dict[str, Any] | None = None
         self._answered = False
         self._refused = False
-        self._halves: dict[str, str] | None = None
-        """Halves of surrogate pairs, by where they belong, once an event has held one alone."""
+        self._halves = Halves()
 
     @property
     def finished(self) -> bool:
@@ -62,13 +60,13 @@ class AnswerReader:
     def event(self, name: str, data: bytes) -> list[ModelDelta]:
         """The deltas of one event."""
         try:
-            chunk = jiter.from_json(data)
-        except ValueError:
+            chunk = self._halves.decode(data)
+        except ValueError as error:
             if name == "error":
                 raise self._source.of_body(data.decode("utf-8", "replace")) from None
             if name not in ("", "message"):
                 return []  # a heartbeat of the server's own
-            chunk = self._decode(data)
+            raise self._not_json(error, data) from error
         if name == "error":
             raise self._source.of_body(chunk)
         try:
@@ -78,24 +76,17 @@ class AnswerReader:
 
     def completion(self, content: bytes) -> list[ModelDelta]:
         """The deltas of a whole answer: one a kind and a call."""
-        body = self._decode(content)
+        try:
+            body = self._halves.decode(content)
+        except ValueError as error:
+            raise self._not_json(error, content) from error
         try:
             return self._completion(body)
         except _MALFORMED as error:
             raise self._source.invalid("The provider's answer is not a chat completion", content) from error
 
-    def _decode(self, data: bytes) -> Any:
-        try:
-            return jiter.from_json(data)
-        except ValueError:
-            pass
-        try:
-            value = json.loads(data)  # lets half of a surrogate pair through: the other may be in the next event
-        except ValueError as error:
-            raise self._source.invalid(f"The provider's answer is not JSON ({error})", data) from error
-        if self._halves is None:
-            self._halves = {}
-        return value
+    def _not_json(self, error: ValueError, data: bytes) -> ModelError:
+        return self._source.invalid(f"The provider's answer is not JSON ({error})", data)
 
     def _chunk(self, chunk: dict[str, Any]) -> list[ModelDelta]:
         choices: list[dict[str, Any]] | None = chunk.get("choices")
@@ -115,7 +106,7 @@ class AnswerReader:
         deltas = self._message(delta)
         if calls := delta.get("tool_calls"):
             deltas += self._calls.fragments(calls)
-        return deltas if self._halves is None else [delta for delta in deltas if self._mend(delta)]
+        return self._halves.mend(deltas)
 
     def _completion(self, body: dict[str, Any]) -> list[ModelDelta]:
         if body.get("error") or body.get("object") == "error":
@@ -127,7 +118,7 @@ class AnswerReader:
         message: dict[str, Any] = choice["message"]
         deltas = self._message(message)
         deltas += [self._calls.whole(call) for call in message.get("tool_calls") or ()]
-        return deltas if self._halves is None else [delta for delta in deltas if self._mend(delta)]
+        return self._halves.mend(deltas)
 
     def end(self) -> Iterator[ModelDelta]:
         """The usage and how the answer ended."""
@@ -166,25 +157,6 @@ class AnswerReader:
             self._refused = True
             deltas.append(RefusalDelta(refusal))
         return deltas
-
-    # --- surrogate pairs that were cut in two ------------------------------------------------------------------
-
-    def _mend(self, delta: ModelDelta) -> bool:
-        if isinstance(delta, ToolCallDelta):
-            delta.arguments = self._joined(f"call {delta.index}", delta.arguments)
-            return bool(delta.arguments or delta.id or delta.name)
-        if isinstance(delta, (TextDelta, ReasoningDelta, RefusalDelta)):
-            delta.text = self._joined(type(delta).__name__, delta.text)
-            return bool(delta.text)
-        return True
-
-    def _joined(self, place: str, text: str) -> str:
-        assert self._halves is not None
-        text = self._halves.pop(place, "") + text
-        if text and "\ud800" <= text[-1] <= "\udbff":
-            self._halves[place] = text[-1]
-            text = text[:-1]
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class ToolCallSorter:

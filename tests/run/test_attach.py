@@ -1,0 +1,170 @@
+"""Reading a run that goes on without its reader: no gap, no repetition, from wherever one had read to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentrt import Agent, RunStatus, tool
+from agentrt.errors import RunNotFound, SessionAccessDenied
+from agentrt.run.events import RunCancelled, RunCompleted, RunContent, RunEvent, RunPaused
+from agentrt.runtime import Runtime
+from agentrt.storage.base import Storage
+from agentrt.storage.in_memory import InMemoryStorage
+from agentrt.storage.sqlite import SqliteStorage
+from agentrt.testing import Gate, ScriptedModel, reply
+
+Open = Callable[[], Storage]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def open_storage(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """What a process opens: each call is another process's storage, on the same data where that is possible."""
+    shared = InMemoryStorage()
+    return (lambda: shared) if request.param == "memory" else lambda: SqliteStorage(db_file=tmp_path / "data.db")
+
+
+@pytest.fixture(autouse=True)
+async def bounded() -> AsyncIterator[None]:
+    async with asyncio.timeout(10):
+        yield
+
+
+def text_of(events: list[RunEvent]) -> str:
+    return "".join(event.content for event in events if isinstance(event, RunContent))
+
+
+async def read(events: AsyncIterator[RunEvent]) -> list[RunEvent]:
+    return [event async for event in events]
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def scripted(gate: Gate | None = None) -> ScriptedModel:
+    words = " ".join(f"w{n}" for n in range(200))
+    return ScriptedModel(reply("first", tool_calls=[("add", {"a": 1, "b": 2})]), reply(words, gate=gate, gate_after=100))
+
+
+async def test_a_handle_gives_all_events_from_the_start_also_after_the_end(open_storage: Open) -> None:
+    storage = open_storage()
+    agent = Agent(model=scripted(), tools=[add], storage=storage)
+    handle = await agent.start("go")
+    response = await handle.result()
+    events = await read(handle.events())
+    facts = [event.seq for event in events if not event.is_delta]
+    assert facts == list(range(1, len(facts) + 1))
+    assert text_of(events) == "first " * 0 + "first" + (response.content or "")
+    last = events[-1]
+    assert isinstance(last, RunCompleted) and last.response.content == response.content
+    await storage.aclose()
+
+
+async def test_a_reader_that_left_in_the_middle_misses_and_repeats_nothing(open_storage: Open) -> None:
+    storage, elsewhere = open_storage(), open_storage()
+    gate = Gate()
+    agent = Agent(name="a", model=scripted(gate), tools=[add], storage=storage)
+    runtime = Runtime(agents=[agent], storage=elsewhere)
+    handle = await agent.start("go")
+    await gate.reached.wait()
+    seen: list[RunEvent] = []
+    async for event in handle.events():
+        seen.append(event)
+        if text_of(seen).endswith("w50 "):
+            break
+    cursor = seen[-1].cursor
+    rest = asyncio.create_task(read(runtime.attach(handle.run_id, after=cursor)))
+    gate.open()
+    later = await rest
+    assert text_of(seen) + text_of(later) == "first" + " ".join(f"w{n}" for n in range(200))
+    facts = [event.seq for event in [*seen, *later] if not event.is_delta]
+    assert facts == list(range(1, len(facts) + 1))
+    await storage.aclose()
+    await elsewhere.aclose()
+
+
+async def test_a_cursor_in_the_middle_of_a_joined_delta_gives_the_rest_of_it(open_storage: Open) -> None:
+    storage = open_storage()
+    handle = await Agent(model=ScriptedModel("one two three"), storage=storage).start("go")
+    await handle.result()
+    whole = await read(handle.events())
+    first = next(event for event in whole if isinstance(event, RunContent))
+    later = await read(handle.events(after=f"{first.seq}:5"))
+    assert text_of(later) == "wo three"
+    await storage.aclose()
+
+
+async def test_every_reader_gets_all_of_it(open_storage: Open) -> None:
+    storage = open_storage()
+    gate = Gate()
+    handle = await Agent(model=scripted(gate), tools=[add], storage=storage).start("go")
+    readers = [asyncio.create_task(read(handle.events())) for _ in range(5)]
+    await gate.reached.wait()
+    gate.open()
+    texts = [text_of(await reader) for reader in readers]
+    assert texts == ["first" + " ".join(f"w{n}" for n in range(200))] * 5
+    await storage.aclose()
+
+
+async def test_a_reader_that_goes_away_does_not_stop_the_run(open_storage: Open) -> None:
+    storage = open_storage()
+    gate = Gate()
+    handle = await Agent(model=scripted(gate), tools=[add], storage=storage).start("go")
+    reader = asyncio.create_task(read(handle.events()))
+    await gate.reached.wait()
+    reader.cancel()
+    gate.open()
+    assert (await handle.result()).status is RunStatus.COMPLETED
+    await storage.aclose()
+
+
+async def test_a_pause_ends_the_stream_and_attach_may_wait_through_it(open_storage: Open) -> None:
+    @tool(requires_confirmation=True)
+    def drop() -> str:
+        return "dropped"
+
+    storage = open_storage()
+    agent = Agent(model=ScriptedModel(reply(tool_calls=[("drop", {})]), "done"), tools=[drop], storage=storage)
+    handle = await agent.start("go")
+    through = asyncio.create_task(read(agent.attach(handle.run_id, through_pauses=True)))
+    until = await read(handle.events())
+    assert isinstance(until[-1], RunPaused)
+    paused = await handle.result()
+    paused.tools_requiring_confirmation[0].confirmed = True
+    await agent.acontinue_run(paused)
+    names = [event.event for event in await through]
+    assert names.count("RunPaused") == names.count("RunContinued") == names.count("RunCompleted") == 1
+    await storage.aclose()
+
+
+async def test_a_run_is_cancelled_from_elsewhere(tmp_path: Path) -> None:
+    here, there = SqliteStorage(db_file=tmp_path / "data.db"), SqliteStorage(db_file=tmp_path / "data.db")
+    gate = Gate()
+    handle = await Agent(model=scripted(gate), tools=[add], storage=here).start("go")
+    await gate.reached.wait()
+    assert await there.request_cancel(handle.run_id, "enough")
+    response = await handle.result()
+    assert response.status is RunStatus.CANCELLED
+    last = (await read(handle.events()))[-1]
+    assert isinstance(last, RunCancelled) and last.content == "enough"
+    await here.aclose()
+    await there.aclose()
+
+
+async def test_an_unknown_run_and_another_users_run_are_refused(open_storage: Open) -> None:
+    storage = open_storage()
+    agent = Agent(model=ScriptedModel("x"), storage=storage)
+    handle = await agent.start("go", user_id="ann")
+    await handle.result()
+    with pytest.raises(RunNotFound):
+        await read(agent.attach("nope"))
+    with pytest.raises(SessionAccessDenied):
+        await read(agent.attach(handle.run_id, user_id="bob"))
+    with pytest.raises(ValueError, match="cursor"):
+        await read(agent.attach(handle.run_id, user_id="ann", after="12"))
+    await storage.aclose()
