@@ -18,7 +18,7 @@ agent = Agent(name="calculator", tools=[multiply])
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """One line with the question; the answer is an event a line."""
     question = (await reader.readline()).decode()
-    async with agent.stream(question, stream_intermediate_steps=True) as run:
+    async with agent.stream(question) as run:
         async for event in run:
             writer.write(event.to_json().encode() + b"\n")
             await writer.drain()

@@ -27,12 +27,12 @@ agent = Agent(
 )
 
 agent.print_response("We need milk", session_id="ada", stream=True)
-print("Ada's list:", agent.session_state["shopping_list"])
+print("Ada:", agent.session_state)
 
 # another session has a list of its own, and this one starts with a value given to the run
 agent.print_response("We need bread, too", session_id="bob", session_state={"shopping_list": ["butter"]}, stream=True)
-print("Bob's list:", agent.session_state["shopping_list"])
+print("Bob:", agent.session_state)
 
 # back in the first: the state is loaded with the session
 response = agent.run("What is on the list?", session_id="ada")
-print("Ada's list:", response.session_state)
+print("Ada:", response.session_state)

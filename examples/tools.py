@@ -73,11 +73,8 @@ agent = Agent(
 )
 
 
-async def main() -> None:
-    notes = Path("tmp/notes")
-    notes.mkdir(parents=True, exist_ok=True)
-    (notes / "milk.txt").write_text("The milk is in the fridge.")
-    for question in ("What time is it?", "Count to 3", "Read my note called milk", "I spent 3.50 for tea; enter it"):
+async def main(notes: Path) -> None:
+    for question in ("What time is it?", "Count to 3", "Read my note called milk", "Enter that I spend 3.50 on tea"):
         print(f"\n# {question}")
         async for event in agent.arun(question, stream=True, dependencies=notes):
             match event:
@@ -88,4 +85,7 @@ async def main() -> None:
         print(event.content)
 
 
-asyncio.run(main())
+notes = Path("tmp/notes")
+notes.mkdir(parents=True, exist_ok=True)
+(notes / "milk.txt").write_text("The milk is in the fridge.")
+asyncio.run(main(notes))

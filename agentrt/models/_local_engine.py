@@ -46,8 +46,8 @@ class EngineOptions:
 class Generation:
     """One request on its way through a model, read on the event loop that made it.
 
-    Iterating gives llama.cpp's chunks as they come and raises what went wrong. After `close` the model stops at its
-    next token, and a request that was still waiting is never begun.
+    Iterating gives llama.cpp's chunks as they come, and raises if the model could not be loaded. After `close` the
+    model stops at its next token, and a request that was still waiting is never begun.
     """
 
     _END: Final = object()
@@ -91,10 +91,9 @@ class Generation:
 
 
 def generate(options: EngineOptions, body: dict[str, Any], schema: dict[str, Any] | None = None) -> Generation:
-    """Queue a chat-completions request, whose answer is then JSON that follows `schema`.
+    """Queue a chat-completions request; with `schema`, its answer is JSON that follows it.
 
-    The model is loaded first if this process has not loaded it yet. Reading the answer raises `ValueError` when
-    `schema` can't be made a grammar (llama.cpp may also say so in a chunk).
+    The model is loaded first if this process has not loaded it yet. What llama.cpp refuses is a chunk with "error".
     """
     generation = Generation(body if schema is None else body | {"json_schema": schema})
     with _lock:
@@ -132,10 +131,11 @@ class _Engine:
     def _run(self, server: Any, generation: Generation) -> None:
         try:
             server.handle_chat_completions(generation.body, generation.deliver)
-        except Exception as error:
-            generation.end(error)
-        else:
-            generation.end()
+        except (
+            Exception
+        ) as error:  # what llama.cpp refuses comes as a chunk or as an exception, to us always as a chunk
+            generation.deliver({"error": {"code": 400, "message": str(error), "type": type(error).__name__}})
+        generation.end()
 
     def _fail(self, error: Exception) -> None:
         with _lock:  # whoever comes now gets a new engine: the file may be there by then

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from agentrt import errors
 from agentrt.errors import ConfigurationError, ModelError, ModelUnavailable
@@ -61,12 +61,14 @@ class LocalModel(Model):
     tool_rounds: int = 1
     """How often within one turn the model may choose to call a tool. A small model would not stop by itself."""
 
-    @property
-    def id(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  follows `path`, also through `copy`
-        given = self.given("id")
-        if given:
-            return given
-        return DEFAULT_ID if self.path is None else Path(self.path).stem
+    if TYPE_CHECKING:
+        id: str = DEFAULT_ID
+    else:
+
+        @property
+        def id(self) -> str:
+            """The name of the file, unless another is given."""
+            return self.given("id") or (DEFAULT_ID if self.path is None else Path(self.path).stem)
 
     def capable(self) -> Capabilities:
         return self.capabilities or Capabilities(parallel_tool_calls=False)
@@ -91,7 +93,7 @@ class LocalModel(Model):
                 async for chunk in chunks:
                     for delta in reader.read(self._checked(chunk)):
                         yield delta
-        except (errors.ModelBadRequest, ValueError) as error:
+        except errors.ModelBadRequest as error:
             if schema is None or reader.begun or isinstance(error, errors.ContextLengthExceeded):
                 raise
             # a schema that can't be made a grammar: any object then, and the engine says what is wrong with it
@@ -124,7 +126,8 @@ class LocalModel(Model):
         return await self._decide(prompted.decision(request.tools, question, must_call=must_call), options, usage)
 
     async def _decide(self, decision: prompted.Decision, options: EngineOptions, usage: Usage) -> ToolSpec | None:
-        body = self._request(decision.messages) | {"grammar": decision.grammar, "temperature": 0}
+        # read anew each time: a prefix from the cache rounds differently, and such a choice can be a close one
+        body = self._request(decision.messages) | {"grammar": decision.grammar, "temperature": 0, "cache_prompt": False}
         reader = _Reader(None, usage)
         text = ""
         meanings = decision.meanings(text)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from agentrt.run.encoding import event_from_json
 from agentrt.run.events import BaseEvent, DeltaEvent, RunCancelled, RunCompleted, RunError, RunEvent, RunPaused
 from agentrt.run.response import RunResponse, RunStatus
 from agentrt.run.resume import response_of
-from agentrt.run.run import Run
+from agentrt.run.run import Run, live
 from agentrt.run.stream import Channel
 from agentrt.storage.base import Storage, StoredRun
 
@@ -23,8 +23,6 @@ Place = tuple[int, int]
 NEWS_S = 1.0
 """How long storage is given to have news before it is asked all the same."""
 LAST = (RunCompleted, RunCancelled, RunError)
-live: dict[str, Run] = {}
-"""The runs that this process drives and that may be attached to."""
 
 
 def parse_cursor(cursor: str | None) -> Place:

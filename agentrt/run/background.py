@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any, Generic, Self
 
-from agentrt.run.attach import attach, live
+from agentrt.run.attach import attach
 from agentrt.run.events import RunEvent
 from agentrt.run.response import Out, RunResponse
 from agentrt.run.resume import load
@@ -23,16 +23,14 @@ class RunHandle(Generic[Out]):
     def __init__(self, run: Run) -> None:
         self._run = run
         self._stream: RunStream[Out] = RunStream(run, events=False)
-        run.stream = True  # whoever attaches reads the deltas
+        run.keep_for_readers()
         self.driver = self._stream.start()
-        live[run.run_id] = run
         _driven.add(self.driver)
-        self.driver.add_done_callback(self._left)
+        self.driver.add_done_callback(_driven.discard)
 
     @classmethod
     async def start(cls, run: Run) -> Self:
         """Begin the run and return once it is stored. Raises what keeps it from beginning."""
-        run.journal.keep_for_readers()
         handle = cls(run)
         entered = asyncio.ensure_future(run.entered.wait())
         try:
@@ -76,7 +74,3 @@ class RunHandle(Generic[Out]):
         self._run.let_go = True
         self._run.stop(None)
         await asyncio.wait([self.driver])
-
-    def _left(self, driver: asyncio.Task[Any]) -> None:
-        _driven.discard(driver)
-        live.pop(self._run.run_id, None)

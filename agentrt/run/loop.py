@@ -27,7 +27,7 @@ from agentrt.run.model_call import call_model
 from agentrt.run.prepare import prepare
 from agentrt.run.response import RunResponse, RunStatus, StopReason
 from agentrt.run.resume import check_same, load, response_of, resume
-from agentrt.run.run import Run, current_run, log
+from agentrt.run.run import Run, current_run, live, log
 from agentrt.run.tool_calls import open_calls, run_calls, waits
 
 LAST_TURN_S = 60.0
@@ -42,6 +42,8 @@ async def drive(run: Run) -> RunResponse[Any]:
         run.on_start()
     try:
         known = await _enter(run)
+        if run.journal.attachable:
+            live[run.run_id] = run
         run.entered.set()
         if known is not None:
             return known
@@ -61,6 +63,8 @@ async def drive(run: Run) -> RunResponse[Any]:
         await _failed(run, error)
         raise
     finally:
+        if live.get(run.run_id) is run:
+            del live[run.run_id]
         if run.lease is not None:
             release(run.lease)
         if run.on_end is not None:
@@ -86,8 +90,7 @@ async def _enter(run: Run) -> RunResponse[Any] | None:
             return run.end_as(response_of(stored), stored.last_seq)
         await resume(run, stored)
         return None
-    run.fact(RunStarted(model=f"{run.model.provider}:{run.model.id}"))
-    await run.journal.write()
+    run.fact(RunStarted(model=f"{run.model.provider}:{run.model.id}"))  # written with the start of its first model call
     return None
 
 

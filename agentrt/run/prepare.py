@@ -35,7 +35,7 @@ async def prepare(run: Run) -> None:
             agent_id=run.response.agent_id,
             parent_run_id=run.context.parent_run_id,
             messages=run.input,
-            input={"digest": digest(run)} if run.named else {},
+            input=_kept_input(run),
             owner=owner.this_process(),
         ),
         history_runs=definition.num_history_runs if definition.add_history_to_messages else 0,
@@ -71,6 +71,11 @@ def lease_run(run: Run) -> None:
     run.journal.epoch = run.epoch
     if run.storage.durable:
         run.lease = hold(Lease(run.storage, run.run_id, run.epoch, run.hear))
+
+
+def _kept_input(run: Run) -> dict[str, Any]:
+    kept: dict[str, Any] = {"digest": digest(run)} if run.named else {}
+    return {**kept, "attachable": True} if run.journal.attachable else kept
 
 
 def digest(run: Run) -> str:

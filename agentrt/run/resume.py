@@ -62,6 +62,8 @@ async def resume(run: Run, stored: StoredRun) -> None:
     )
     run.stored = True
     lease_run(run)
+    if stored.input.get("attachable"):
+        run.keep_for_readers()
     run.session_id, run.user_id = stored.session_id, stored.user_id
     new_context(run)
     state = await _load(run, stored)

@@ -30,6 +30,10 @@ current_run: ContextVar[Run | None] = ContextVar("agentrt_current_run", default=
 """The run that the running code works for: runs started there are its children."""
 
 
+live: dict[str, Run] = {}
+"""The runs that this process drives and that may be attached to."""
+
+
 def new_id() -> str:
     return uuid.uuid4().hex
 
@@ -130,6 +134,11 @@ class Run:
             self.cancel_flag.set()
             if self.driver is not None:
                 self.driver.cancel()
+
+    def keep_for_readers(self) -> None:
+        """Have its events kept, deltas and all, for whoever attaches."""
+        self.stream = True
+        self.journal.keep_for_readers()
 
     def loop_is_here(self) -> bool:
         """Is this code running on the loop that drives the run?"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-import asyncpg
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
 from agentrt.errors import StorageError
 

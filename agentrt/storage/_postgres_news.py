@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final
 
 from agentrt.storage._postgres_errors import FAILURES
@@ -36,7 +36,7 @@ class News:
         self._try_at = 0.0
 
     @contextlib.contextmanager
-    def of(self, key: str) -> Iterator[asyncio.Event]:
+    def of(self, key: str) -> Generator[asyncio.Event]:
         """An event that is set whenever there may be news of this key. The reader clears it."""
         event = asyncio.Event()
         self._waiting.setdefault(key, set()).add(event)

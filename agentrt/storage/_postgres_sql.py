@@ -21,11 +21,18 @@ class PostgresSql(Sql):
     """The shared statements, with their tables in `schema`, and those that only Postgres has."""
 
     def __init__(self, table: str, schema: str | None) -> None:
+        self.schema = schema
         self._schema = f'"{schema}".' if schema else ""
         super().__init__(table, now=_NOW)
         named = self._named
-        self.all_tables = [f'{self._schema}"{name}"' for name in (*self.tables, f"{table}_meta")]
-        self.find_tables = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
+        self.all_tables = [*self.tables, f"{table}_meta"]
+        self.find_schema = "SELECT 1 FROM pg_namespace WHERE nspname = $1"
+        self.create_schema = f'CREATE SCHEMA "{schema}"'
+        self.find_tables = (
+            "SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+            "WHERE relname = ANY($1::text[]) "
+            "AND CASE WHEN $2::text IS NULL THEN pg_table_is_visible(pg_class.oid) ELSE nspname = $2 END"
+        )
 
         self.enter = f"{self.enter_session} RETURNING run_count, state, txid_current()"
         # the run, and the session's state if it has changed; returns who drives the session, if asked, and the history
@@ -57,14 +64,14 @@ class PostgresSql(Sql):
         # a run whose row somebody is writing is left out: it is being driven, or about to be renewed again
         self.renew_all = named(
             "WITH held AS (SELECT * FROM unnest($1::text[], $2::bigint[]) AS held (run_id, epoch)), "
-            "free AS (SELECT run_id FROM {t}_runs JOIN held USING (run_id, epoch) WHERE status = 'RUNNING' "
-            "FOR UPDATE OF {t}_runs SKIP LOCKED), "
+            "free AS (SELECT run_id FROM {t}_runs AS run JOIN held USING (run_id, epoch) WHERE status = 'RUNNING' "
+            "FOR UPDATE OF run SKIP LOCKED), "
             "renewed AS (UPDATE {t}_runs SET lease_until = {now} + $3 WHERE run_id IN (SELECT run_id FROM free)) "
             "SELECT held.run_id, run.epoch IS DISTINCT FROM held.epoch, "
             "CASE WHEN run.epoch = held.epoch AND run.status = 'RUNNING' THEN run.cancel_request END "
             "FROM held LEFT JOIN {t}_runs AS run USING (run_id) "
             "WHERE run.epoch IS DISTINCT FROM held.epoch OR run.status = 'RUNNING' AND run.cancel_request IS NOT NULL"
-        ).replace(f'OF {self._schema}"{table}_runs"', f'OF "{table}_runs"')
+        )
         self.delete_runs = named("DELETE FROM {t}_runs WHERE session_id = $1 RETURNING run_id")
         gone = "DELETE FROM {t}_%s WHERE run_id = ANY($2)"
         self.delete_hanging = named(
@@ -166,7 +173,8 @@ class CommitRows:
         self.seqs = [seq for seq, _ in events]
         self.facts = [data for _, data in events]
         # of several at one place the last one counts; one statement must not write a row twice
-        self.deltas = list(zip(*{(seq, place): (seq, place, data) for seq, place, data in deltas}.values(), strict=True))
+        last = {(seq, place): (seq, place, data) for seq, place, data in deltas}
+        self.deltas = list(zip(*last.values(), strict=True))
 
 
 def _history(session_id: str, limit: str) -> str:

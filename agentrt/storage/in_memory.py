@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from agentrt.errors import AlreadyContinued, RunBusy, RunNotFound, SessionAccessDenied, SessionBusy
+from agentrt.errors import AlreadyContinued, ConfigurationError, RunBusy, RunNotFound, SessionAccessDenied, SessionBusy
 from agentrt.models.message import Message, utc_now
 from agentrt.run.response import RunStatus
 from agentrt.storage.base import (
@@ -79,6 +79,8 @@ class InMemoryStorage(Storage):
     durable = False
 
     def __init__(self, *, max_sessions: int | None = None, keep_events_days: float = 30.0) -> None:
+        if keep_events_days < 0:
+            raise ConfigurationError(f"keep_events_days is {keep_events_days!r}; it can't be negative")
         self._max_sessions = max_sessions
         self._keep_facts_s = timedelta(days=keep_events_days).total_seconds()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()

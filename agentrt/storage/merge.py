@@ -14,6 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from types import NoneType
 from typing import Any, Final, TypeGuard
 
@@ -197,35 +198,70 @@ def copy_state(value: Any) -> Any:
 
 
 def _copy(value: Any, memo: dict[int, Any]) -> Any:
-    if is_dict(value) or is_list(value):
-        if id(value) not in memo:
-            memo[id(value)] = twin = _duplicate(value, copy.copy)
-            if twin is not value:
-                pairs: Iterable[tuple[Any, Any]] = enumerate(twin) if is_list(twin) else twin.items()
-                for key, item in pairs:
-                    if type(item) not in ATOMS:
-                        twin[key] = _copy(item, memo)
-        return memo[id(value)]
-    if is_tuple(value) and type(value) is tuple:
-        return tuple([item if type(item) in ATOMS else _copy(item, memo) for item in value])
-    if is_set(value):
-        return _duplicate(value, copy.copy)
-    if is_data(value):
-        return _duplicate(value, lambda value: _copy_data(value, memo))
-    return _duplicate(value, copy.deepcopy) if is_model(value) else value
+    how = _copier(value.__class__)
+    return value if how is None else how(value, memo)
+
+
+@lru_cache(maxsize=1024)
+def _copier(kind: type[Any]) -> Callable[[Any, dict[int, Any]], Any] | None:
+    """What copies instances of a class; None for what is kept by reference."""
+    if issubclass(kind, (dict, list)):
+        return _copy_container
+    if kind is tuple:
+        return _copy_tuple
+    if issubclass(kind, (set, frozenset)):
+        return _copy_set
+    if hasattr(kind, "__dataclass_fields__"):
+        return _copy_data
+    return _copy_model if hasattr(kind, "__pydantic_fields__") else None
+
+
+def _copy_container(value: Any, memo: dict[int, Any]) -> Any:
+    if id(value) not in memo:
+        memo[id(value)] = twin = _duplicate(value, copy.copy)
+        if twin is not value:
+            pairs: Iterable[tuple[Any, Any]] = enumerate(twin) if is_list(twin) else twin.items()
+            for key, item in pairs:
+                if type(item) not in ATOMS:
+                    twin[key] = _copy(item, memo)
+    return memo[id(value)]
+
+
+def _copy_tuple(value: Any, memo: dict[int, Any]) -> Any:
+    return tuple([item if type(item) in ATOMS else _copy(item, memo) for item in value])
+
+
+def _copy_set(value: Any, memo: dict[int, Any]) -> Any:
+    return _duplicate(value, copy.copy)
+
+
+def _copy_model(value: Any, memo: dict[int, Any]) -> Any:
+    return _duplicate(value, copy.deepcopy)
 
 
 def _copy_data(value: Any, memo: dict[int, Any]) -> Any:
-    if id(value) not in memo:
+    if id(value) in memo:
+        return memo[id(value)]
+    try:
         memo[id(value)] = twin = object.__new__(value.__class__)
-        names = [field.name for field in fields(value)]
+        names: Iterable[str] = _field_names(value.__class__)
         if attributes := getattr(value, "__dict__", None):  # also holds what is not a field
             names = dict.fromkeys([*names, *attributes])
         for name in names:
             item = getattr(value, name, _MISSING)
             if item is not _MISSING:
-                object.__setattr__(twin, name, item if type(item) in ATOMS else _copy(item, memo))
-    return memo[id(value)]
+                _set(twin, name, item if type(item) in ATOMS else _copy(item, memo))
+    except Exception:  # as in `_duplicate`
+        return value
+    return twin
+
+
+@lru_cache(maxsize=1024)
+def _field_names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+_set = object.__setattr__  # a frozen instance's own refuses
 
 
 def _duplicate(value: Any, how: Callable[[Any], Any]) -> Any:

@@ -20,7 +20,9 @@ WAIT_S = 20.0
 
 
 def openai(server: Server, **options: Any) -> OpenAIChat:
-    return OpenAIChat(**{"id": "test-model", "base_url": server.url, "api_key": "test", "retry_delay_s": 0.001, **options})
+    return OpenAIChat(
+        **{"id": "test-model", "base_url": server.url, "api_key": "test", "retry_delay_s": 0.001, **options}
+    )
 
 
 def claude(server: Server, **options: Any) -> Claude:
@@ -126,9 +128,7 @@ def add_chat(
         server.add(json=body)
 
 
-def add_claude(
-    server: Server, way: str, *blocks: dict[str, Any], stop: str | None = None
-) -> None:
+def add_claude(server: Server, way: str, *blocks: dict[str, Any], stop: str | None = None) -> None:
     """Queue one Messages answer of these content blocks, as a body or as a stream of events."""
     stop = stop or ("tool_use" if any(block["type"] == "tool_use" for block in blocks) else "end_turn")
     message = {
@@ -143,7 +143,9 @@ def add_claude(
     if not is_streamed(way):
         server.add(json=message)
         return
-    events: list[dict[str, Any]] = [{"type": "message_start", "message": message | {"content": [], "stop_reason": None}}]
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": message | {"content": [], "stop_reason": None}}
+    ]
     for index, block in enumerate(blocks):
         events += block_events(index, block)
     events.append({"type": "message_delta", "delta": {"stop_reason": stop}, "usage": {"output_tokens": 20}})

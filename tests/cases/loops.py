@@ -1,6 +1,6 @@
 """The script of F31: event loops that come and go. Run with `-W error`; prints what it found as JSON.
 
-    python loops.py http://127.0.0.1:1234 folder
+python loops.py http://127.0.0.1:1234 folder
 """
 
 from __future__ import annotations

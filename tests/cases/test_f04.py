@@ -22,7 +22,11 @@ def answer(way: str, finish: Any) -> Reply:
     calls = [call("call_1", "get_time", {"tz": "UTC"})]
     if is_streamed(way):
         last = chat_chunk({}, finish)
-        chunks = [chat_chunk({"content": "Let me check."}), chat_chunk({"tool_calls": [{"index": 0, **calls[0]}]}), last]
+        chunks = [
+            chat_chunk({"content": "Let me check."}),
+            chat_chunk({"tool_calls": [{"index": 0, **calls[0]}]}),
+            last,
+        ]
         if finish is ABSENT:
             for chunk in chunks:
                 del chunk["choices"][0]["finish_reason"]

@@ -41,7 +41,12 @@ async def test_a_call_that_looks_complete_is_not_made(server: Server, end: Any, 
         deleted.append(id)
         return "gone"
 
-    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "delete_row", "arguments": '{"id": 7}'}}
+    call = {
+        "index": 0,
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "delete_row", "arguments": '{"id": 7}'},
+    }
     server.add(body=[sse(chat_chunk({"role": "assistant", "tool_calls": [call]}), done=False)], end=end)
     server.add(body=chat_stream("Never mind"))
     agent = Agent(

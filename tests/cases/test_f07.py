@@ -42,7 +42,9 @@ SPELLINGS: list[dict[str, Any]] = [
 @all_ways
 async def test_each_spelling_is_the_reasoning(server: Server, way: str, spelling: dict[str, Any]) -> None:
     if is_streamed(way):
-        server.add(body=sse(chat_chunk(spelling | {"content": ""}), chat_chunk({"content": "4"}), chat_chunk({}, "stop")))
+        server.add(
+            body=sse(chat_chunk(spelling | {"content": ""}), chat_chunk({"content": "4"}), chat_chunk({}, "stop"))
+        )
     else:
         server.add(json=completion("4", **spelling))
     outcome = await go(Agent(model=openai(server)), way)
@@ -51,7 +53,9 @@ async def test_each_spelling_is_the_reasoning(server: Server, way: str, spelling
 
 
 async def test_reasoning_is_not_sent_back_as_an_answer(server: Server) -> None:
-    server.add(body=sse(chat_chunk({"reasoning": "Two plus two."}), chat_chunk({"content": "4"}), chat_chunk({}, "stop")))
+    server.add(
+        body=sse(chat_chunk({"reasoning": "Two plus two."}), chat_chunk({"content": "4"}), chat_chunk({}, "stop"))
+    )
     server.add(body=chat_stream("5"))
     agent = Agent(model=openai(server), session_id="s", add_history_to_messages=True)
     await go(agent, "streamed")

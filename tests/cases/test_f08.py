@@ -106,7 +106,9 @@ async def test_anthropics_halves_are_joined_too(server: Server) -> None:
     pieces = [r"to \ud83c", r"\udf78!"]
     start = '{"type":"message_start","message":{"content":[],"model":"m","usage":{"input_tokens":9}}}'
     block = '{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}'
-    deltas = ['{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%s"}}' % one for one in pieces]
+    deltas = [
+        '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%s"}}' % one for one in pieces
+    ]
     end = '{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":5}}'
     server.add(body="".join(f"data: {one}\n\n" for one in (start, block, *deltas, end)).encode())
     outcome = await go(Agent(model=claude(server)), "streamed")

@@ -9,9 +9,9 @@ import pytest
 
 from agentrt import Agent
 from agentrt.models.message import Message, ToolCall
+from agentrt.run.response import RunStatus
 from agentrt.storage.base import RunChange, StoredRun
 from agentrt.storage.in_memory import InMemoryStorage
-from agentrt.run.response import RunStatus
 from tests.cases.kit import add_chat, add_claude, all_ways, call, claude, go, openai, text_block
 from tests.cases.pairing import check_chat, check_claude, sent_calls, tool_messages
 from tests.http_server import Server
@@ -83,7 +83,17 @@ async def test_what_can_be_read_is_sent_back_as_json(server: Server, way: str, a
 
 @pytest.mark.parametrize(
     "arguments",
-    ['{"city": "Oslo"', "[1, 2]", "Oslo", "42", "true", '{"city": NaN}', "{'city': open('x')}", "{" * 3000, '{"city": "Oslo"}}'],
+    [
+        '{"city": "Oslo"',
+        "[1, 2]",
+        "Oslo",
+        "42",
+        "true",
+        '{"city": NaN}',
+        "{'city': open('x')}",
+        "{" * 3000,
+        '{"city": "Oslo"}}',
+    ],
     ids=lambda text: text[:20],
 )
 @all_ways

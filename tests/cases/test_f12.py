@@ -8,7 +8,19 @@ import pytest
 
 from agentrt import Agent, RunLimits, RunStatus, errors
 from agentrt.run.model_call import TOOL_USE_ATTEMPTS
-from tests.cases.kit import add_chat, add_claude, all_ways, call, claude, go, is_streamed, openai, text_block, use_block, ways
+from tests.cases.kit import (
+    add_chat,
+    add_claude,
+    all_ways,
+    call,
+    claude,
+    go,
+    is_streamed,
+    openai,
+    text_block,
+    use_block,
+    ways,
+)
 from tests.cases.pairing import check_chat, check_claude, tool_messages, tool_results
 from tests.http_server import Reply, Request, Server, chat_chunk, completion, sse
 

@@ -93,7 +93,9 @@ async def test_data_is_json_with_its_letters(server: Server, way: str, value: An
         assert json.loads(text) == read
 
 
-@pytest.mark.parametrize("value", [None, "", b"\xff\xfe", b"caf\xc3\xa9", Path("/x"), object(), 10**400, "\x00a"], ids=repr)
+@pytest.mark.parametrize(
+    "value", [None, "", b"\xff\xfe", b"caf\xc3\xa9", Path("/x"), object(), 10**400, "\x00a"], ids=repr
+)
 @ways
 async def test_whatever_it_is_it_is_a_text(server: Server, way: str, value: Any) -> None:
     text, outcome = await told(server, way, returning(value))

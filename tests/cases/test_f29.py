@@ -10,9 +10,7 @@ from agentrt import Agent
 from tests.cases.kit import add_chat, add_claude, claude, go, openai, text_block, ways
 from tests.http_server import Server
 
-INSTRUCTIONS = (
-    'Reply as {"name": "{user_name}", "n": 1}. Keep ${expression}, {city}, {0}, {} and {user.name!r:>10}.'
-)
+INSTRUCTIONS = 'Reply as {"name": "{user_name}", "n": 1}. Keep ${expression}, {city}, {0}, {} and {user.name!r:>10}.'
 VALUE = "{admin_token} {0.__class__} C:\\new\\1 {user_name}"
 FILLED = INSTRUCTIONS.replace("{user_name}", VALUE)
 QUESTION = "What is {admin_token}?"

@@ -28,10 +28,7 @@ def open_storage(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     return (lambda: shared) if request.param == "memory" else lambda: SqliteStorage(db_file=tmp_path / "data.db")
 
 
-@pytest.fixture(autouse=True)
-async def bounded() -> AsyncIterator[None]:
-    async with asyncio.timeout(10):
-        yield
+pytestmark = pytest.mark.timeout(20)
 
 
 def text_of(events: list[RunEvent]) -> str:
@@ -59,7 +56,7 @@ async def test_a_handle_gives_all_events_from_the_start_also_after_the_end(open_
     events = await read(handle.events())
     facts = [event.seq for event in events if not event.is_delta]
     assert facts == list(range(1, len(facts) + 1))
-    assert text_of(events) == "first " * 0 + "first" + (response.content or "")
+    assert text_of(events) == "first" + (response.content or "")
     last = events[-1]
     assert isinstance(last, RunCompleted) and last.response.content == response.content
     await storage.aclose()
@@ -75,10 +72,10 @@ async def test_a_reader_that_left_in_the_middle_misses_and_repeats_nothing(open_
     seen: list[RunEvent] = []
     async for event in handle.events():
         seen.append(event)
-        if text_of(seen).endswith("w50 "):
+        if "w50 " in text_of(seen):
             break
-    cursor = seen[-1].cursor
-    rest = asyncio.create_task(read(runtime.attach(handle.run_id, after=cursor)))
+    read_up_to = seen[-1].cursor
+    rest = asyncio.create_task(read(runtime.attach(handle.run_id, after=read_up_to)))
     gate.open()
     later = await rest
     assert text_of(seen) + text_of(later) == "first" + " ".join(f"w{n}" for n in range(200))

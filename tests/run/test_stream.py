@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -48,10 +47,7 @@ class Work:
         assert response.content == "next answer"
 
 
-@pytest.fixture(autouse=True)
-async def bounded() -> AsyncIterator[None]:
-    async with asyncio.timeout(10):
-        yield
+pytestmark = pytest.mark.timeout(20)
 
 
 async def reach_work(work: Work, stream: Any) -> str:

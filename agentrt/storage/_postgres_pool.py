@@ -11,22 +11,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
-import asyncpg
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
 from agentrt.errors import StorageError
 from agentrt.storage._postgres_errors import CONFLICTS, FAILURES, is_lost, translated
-from agentrt.utils.log import logger
+from agentrt.utils.log import library_logger
 
+log = library_logger("storage")
 T = TypeVar("T")
 Connection: TypeAlias = Any
 """An asyncpg connection of a pool. asyncpg has no types."""
 Body: TypeAlias = Callable[[Connection], Awaitable[T]]
 
-_BEGIN: Final = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '60s'"  # a stopped process must not hold locks
+# a process that is stopped in the middle must not hold its locks
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '60s'"
 _CONFLICT_TRIES: Final = 10
 _LONGEST_DELAY_S: Final = 0.5
 _CLOSE_S: Final = 5.0
@@ -50,38 +53,34 @@ class Transaction:
         self.number = 0
 
 
+@dataclass(slots=True, eq=False)
+class Shared:
+    """What the pools of a storage have in common. `prepare` is called before the first call of any is carried out."""
+
+    where: str
+    prepare: Body[None]
+    pool_timeout_s: float
+    command_timeout_s: float
+    reconnect_s: float
+    is_prepared: bool = False
+    has_connected: bool = False
+
+    def translated(self, error: BaseException) -> StorageError:
+        return translated(error, self.where, self.command_timeout_s)
+
+
 class LoopPool:
-    """The pool of one event loop. `open_pool` makes it, at first use; `closes` says that it is ours to close.
+    """The pool of one event loop. `open_pool` makes it at first use; it is closed with us if `closes`."""
 
-    `prepare`, if given, is called with a connection before the first call is carried out.
-    """
-
-    def __init__(
-        self,
-        open_pool: Callable[[], Awaitable[Any]],
-        *,
-        closes: bool,
-        where: str,
-        prepare: Body[None],
-        pool_timeout_s: float,
-        command_timeout_s: float,
-        reconnect_s: float,
-    ) -> None:
+    def __init__(self, shared: Shared, open_pool: Callable[[], Awaitable[Any]], *, closes: bool) -> None:
+        self._shared = shared
         self._open_pool = open_pool
         self._closes = closes
-        self._where = where
-        self._prepare = prepare
-        self._pool_timeout_s = pool_timeout_s
-        self._command_timeout_s = command_timeout_s
-        self._reconnect_s = reconnect_s
         self._pool: Any = None
-        self._is_prepared = False
-        self._has_connected = False
         self._opening = asyncio.Lock()
         self._calls = set[asyncio.Task[Any]]()
         self._abandoned = set[asyncio.Task[Any]]()
         self._order: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self.keeper: AsyncGenerator[None, None] | None = None
 
     # --- calls -------------------------------------------------------------------------------------------------------
 
@@ -123,7 +122,7 @@ class LoopPool:
     def _has_left(self, task: asyncio.Task[Any]) -> None:
         self._abandoned.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.warning("a call to storage that nobody awaits any more has failed: %s", error)
+            log.warning("a call to storage that nobody awaits any more has failed: %s", error)
 
     async def _in_turn(self, attempt: Body[T], run_id: str | None, earlier: tuple[asyncio.Task[Any], ...]) -> T:
         if earlier:  # whoever made them goes on, and is to find what it wrote
@@ -140,7 +139,7 @@ class LoopPool:
 
     async def _persist(self, attempt: Body[T]) -> T:
         """Try until the attempt succeeds, fails for good, or the database was away for `reconnect_s`."""
-        loop = asyncio.get_running_loop()
+        loop, shared = asyncio.get_running_loop(), self._shared
         until, delay_s, conflicts = None, 0.0, 0
         unknown: Unknown | None = None
         while True:
@@ -152,34 +151,32 @@ class LoopPool:
                 unknown, cause = None, error
                 conflicts += 1
                 if conflicts > _CONFLICT_TRIES:
-                    raise translated(error, self._where, self._command_timeout_s) from error
+                    raise shared.translated(error) from error
             except FAILURES as error:
-                if not is_lost(error) or (not self._has_connected and not isinstance(error, asyncpg.CannotConnectNowError)):
-                    raise translated(error, self._where, self._command_timeout_s) from error
+                is_starting = isinstance(error, asyncpg.CannotConnectNowError)
+                if not is_lost(error) or not (shared.has_connected or is_starting):  # a wrong url is told at once
+                    raise shared.translated(error) from error
                 cause = error
             if until is None:
-                until = loop.time() + self._reconnect_s
+                until = loop.time() + shared.reconnect_s
             elif loop.time() > until:
                 raise self._given_up(cause, unknown) from cause
             await asyncio.sleep(delay_s)
             delay_s = min(_LONGEST_DELAY_S, 2 * delay_s or random.uniform(0.01, 0.05))
 
     def _given_up(self, cause: BaseException, unknown: Unknown | None) -> StorageError:
-        if unknown is not None:
-            return StorageError(
-                f"Postgres at {self._where} went away during a COMMIT and did not come back within "
-                f"reconnect_s={self._reconnect_s:g}, so whether that was stored is not known. Load the run to see"
-            )
-        return translated(cause, self._where, self._command_timeout_s)
+        if unknown is None:
+            return self._shared.translated(cause)
+        return StorageError(
+            f"Postgres at {self._shared.where} went away during a COMMIT and did not come back within reconnect_s="
+            f"{self._shared.reconnect_s:g}, so whether that was stored is not known. Load the run to see"
+        )
 
     async def _attempt(self, attempt: Body[T], unknown: Unknown | None) -> T:
         connection = await self._acquire()
         try:
-            if not self._is_prepared:
-                async with self._opening:
-                    if not self._is_prepared:
-                        await self._prepare(connection)
-                        self._is_prepared = True
+            if not self._shared.is_prepared:
+                await self._prepare(connection)
             if unknown is not None:
                 status = await connection.fetchval("SELECT txid_status($1)", unknown.number)
                 if status == "committed":
@@ -195,20 +192,27 @@ class LoopPool:
             with contextlib.suppress(*FAILURES):
                 await self._pool.release(connection, timeout=_CLOSE_S)
 
+    async def _prepare(self, connection: Connection) -> None:
+        async with self._opening:
+            if not self._shared.is_prepared:
+                await self._shared.prepare(connection)
+                self._shared.is_prepared = True
+
     async def _acquire(self) -> Connection:
         if self._pool is None:
             async with self._opening:
                 if self._pool is None:
                     self._pool = await self._open_pool()
+        pool, shared = self._pool, self._shared
         try:
-            connection = await self._pool.acquire(timeout=self._pool_timeout_s)
+            connection = await pool.acquire(timeout=shared.pool_timeout_s)
         except TimeoutError as error:
-            size = self._pool.get_max_size()
+            size, busy = pool.get_max_size(), pool.get_size() - pool.get_idle_size()
             raise StorageError(
-                f"No connection to Postgres at {self._where} within pool_timeout_s={self._pool_timeout_s:g}: "
-                f"{size - self._pool.get_idle_size()} of {size} are in use. Raise max_pool_size, or find what holds them"
+                f"Postgres at {shared.where}: no connection within pool_timeout_s={shared.pool_timeout_s:g}; of "
+                f"max_pool_size={size}, {busy} are in use. Raise that, or find what holds them or keeps the server busy"
             ) from error
-        self._has_connected = True
+        shared.has_connected = True
         return connection
 
     # --- the end -----------------------------------------------------------------------------------------------------
@@ -216,7 +220,7 @@ class LoopPool:
     async def close(self) -> None:
         """Wait for the calls under way, and close the pool."""
         if self._calls:
-            await asyncio.wait(tuple(self._calls), timeout=self._command_timeout_s)
+            await asyncio.wait(tuple(self._calls), timeout=self._shared.command_timeout_s)
         pool, self._pool = self._pool, None
         if pool is not None and self._closes:
             try:

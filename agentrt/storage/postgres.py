@@ -1,0 +1,467 @@
+"""`PostgresStorage`: sessions in a Postgres database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+try:
+    import asyncpg  # pyright: ignore[reportMissingTypeStubs]
+except ImportError as error:
+    raise ImportError("PostgresStorage needs asyncpg: pip install 'agentrt[postgres]'") from error
+
+from agentrt.errors import (
+    AlreadyContinued,
+    ConfigurationError,
+    RunBusy,
+    RunNotFound,
+    SessionAccessDenied,
+    SessionBusy,
+    StorageError,
+)
+from agentrt.models.message import Message, utc_now
+from agentrt.run.response import RunStatus
+from agentrt.storage._postgres_loops import Loops
+from agentrt.storage._postgres_pool import Connection, LoopPool, Shared, Transaction
+from agentrt.storage._postgres_schema import prepare
+from agentrt.storage._postgres_sql import CommitRows, PostgresSql
+from agentrt.storage._postgres_url import Place, place_of
+from agentrt.storage._sql import (
+    check_table_name,
+    histories,
+    merged_state,
+    run_of,
+    session_of,
+    to_micros,
+    with_texts,
+)
+from agentrt.storage.base import (
+    Committed,
+    LeaseNews,
+    Opening,
+    RunChange,
+    StateChange,
+    Step,
+    Storage,
+    StoredRun,
+    StoredSession,
+)
+from agentrt.storage.codec import clean_text, dump_messages, dumps, load_messages, loads
+from agentrt.storage.merge import copy_state
+
+_MAX: Final = 2**63 - 1
+_DAY: Final = 86_400_000_000
+_SECOND: Final = 1_000_000
+_DELTAS_KEPT: Final = 60 * _SECOND
+_TIDIED: Final = 4  # runs per terminal write: more than end in it, so that what is out of date never piles up
+_PRUNED: Final = 100  # runs per transaction
+
+
+class PostgresStorage(Storage):
+    """Keeps sessions in a Postgres database (version 10 or newer), shared by any number of storages and processes.
+
+    `db_url` may be of SQLAlchemy's form (`"postgresql+psycopg://user:password@host:5432/database"`). Each event loop
+    gets a pool of its own at first use, of up to `max_pool_size` connections and one more to listen on, and closes it
+    at its end. `pool` is an asyncpg pool of yours instead: it serves the event loop that made it and is never closed
+    here. With `db_url` besides, other loops (the sync methods', the one that renews leases while yours is blocked) get
+    pools by that; without, using it there is an error.
+
+    Tables are named after `table_name`, in `schema` (else where the user's `search_path` says), and made at first use;
+    with `auto_migrate=False`, tables that are missing or of an older version are an error until `migrate()`. So is
+    always a table of that name that is not agentrt's, or is of a newer version: both are left as they are.
+
+    Works behind a transaction pooler as it is. On a direct connection `statement_cache_size=100` saves a round trip
+    and the planning of nearly every statement; behind a pooler that does not know prepared statements it must be 0.
+
+    A call waits for a connection up to `pool_timeout_s` and for an answer up to `command_timeout_s`. When the
+    connection is lost, calls are made again for `reconnect_s`, and a commit that was not answered is looked up first,
+    so that it is never made twice. The facts of a run are kept for `keep_events_days` after its end; the run itself
+    until its session is deleted.
+    """
+
+    durable = True
+
+    def __init__(
+        self,
+        *,
+        table_name: str = "agent_sessions",
+        db_url: str | None = None,
+        pool: Any = None,
+        schema: str | None = None,
+        auto_migrate: bool = True,
+        min_pool_size: int = 0,
+        max_pool_size: int = 10,
+        statement_cache_size: int | None = None,
+        pool_timeout_s: float = 30.0,
+        connect_timeout_s: float | None = None,
+        command_timeout_s: float = 60.0,
+        reconnect_s: float = 15.0,
+        keep_events_days: float = 30.0,
+    ) -> None:
+        if db_url is None and pool is None:
+            raise ConfigurationError(
+                'PostgresStorage takes db_url="postgresql://user:password@host:5432/database", or else pool'
+            )
+        if not 0 <= min_pool_size <= max_pool_size or max_pool_size < 1:
+            raise ConfigurationError(f"max_pool_size={max_pool_size} is to be 1 or more, and not below min_pool_size")
+        if schema is not None:
+            _check_schema(schema)
+        place = place_of(db_url) if db_url is not None else None
+        self._sql = PostgresSql(check_table_name(table_name), schema)
+        self._keep_events = round(keep_events_days * _DAY)
+        self._auto_migrate = auto_migrate
+        self._shared = Shared(
+            where=place.where if place is not None else "the pool's server",
+            prepare=self._prepare,
+            pool_timeout_s=pool_timeout_s,
+            command_timeout_s=command_timeout_s,
+            reconnect_s=reconnect_s,
+        )
+        self._loops = Loops(
+            self._shared,
+            place=place,
+            users_pool=pool,
+            pool_options={"min_size": min_pool_size, "max_size": max_pool_size},
+            connect_options=_connect_options(place, statement_cache_size, connect_timeout_s, command_timeout_s),
+        )
+
+    def __repr__(self) -> str:
+        schema = f", schema={self._sql.schema!r}" if self._sql.schema else ""
+        return f"PostgresStorage(table_name={self._sql.table!r}{schema}) at {self._shared.where}"
+
+    # --- runs --------------------------------------------------------------------------------------------------------
+
+    async def begin(
+        self,
+        run: StoredRun,
+        *,
+        history_runs: int | None = 0,
+        initial_state: Mapping[str, Any] | None = None,
+        given_state: Mapping[str, Any] | None = None,
+        lease_s: float = 30.0,
+        alone: bool = False,
+    ) -> Opening:
+        sql, is_own = self._sql, run.parent_run_id is None
+        created, updated = to_micros(run.created_at), to_micros(run.updated_at)
+        entered = (run.session_id, run.user_id, run.agent_id, int(is_own), created, updated)
+        who = (run.status.value, run.user_id, run.agent_id, run.parent_run_id, run.last_seq, created, updated)
+        texts = (dumps(run.input, "input"), dump_messages(run.messages))
+        lease = (run.owner, round(lease_s * _SECOND))
+        initial, given = copy_state(initial_state or {}), copy_state(given_state or {})
+
+        async def work(transaction: Transaction) -> tuple[int, str | None, list[str | None]]:
+            row = await transaction.fetchrow(sql.enter, *entered)
+            if row is None:
+                raise SessionAccessDenied(f"Session {run.session_id!r} belongs to another user")
+            run_count, stored, transaction.number = row
+            state = stored
+            if initial or given:
+                state = dumps({**initial, **(loads(stored) if stored else {}), **given})
+            number = run_count if is_own else 0
+            values = (run.run_id, run.session_id, number, *who, *texts, state, *lease, state != stored)
+            try:
+                driver, history = await transaction.fetchrow(sql.open_run, *values, alone, history_runs)
+            except asyncpg.UniqueViolationError as error:
+                raise RunBusy(f"There is a run {run.run_id!r} already") from error
+            if driver is not None:
+                raise SessionBusy(f"Run {driver!r} of session {run.session_id!r} is under way")
+            return number, state, history
+
+        here = await self._loops.here()
+        number, state, history = await here.pool.transact(work, run_id=run.run_id)
+        return Opening(state=loads(state) if state else {}, history=histories(history), number=number)
+
+    async def commit(self, change: RunChange) -> Committed:
+        now = to_micros(utc_now())
+        steps = [(step.number, step.kind, dumps(step.data, f"step {step.number}")) for step in change.steps]
+        deltas = [(seq, offset, clean_text(data)) for seq, offset, data in change.deltas]
+
+        def rows(committed: Committed) -> CommitRows:
+            events = [(seq, clean_text(data)) for seq, data in change.facts(committed.conflicts)]
+            return CommitRows(now, steps, events, deltas)
+
+        here = await self._loops.here()
+        is_terminal = change.status is not None and change.status.is_terminal
+        if change.state is None and not is_terminal:
+            only = rows(Committed())
+            if only.seqs or only.numbers or change.expect is None:
+                await self._commit_at_once(here.pool, change, only)
+                return Committed()
+        # a copy, as the run goes on changing its own
+        state = StateChange(base=change.state.base, mine=copy_state(change.state.mine)) if change.state else None
+
+        async def work(transaction: Transaction) -> Committed:
+            new_state, committed = None, Committed()
+            if state is not None:
+                stored = await self._locked(transaction, self._sql.lock_state, change)
+                new_state, committed = merged_state(stored, state)
+            else:
+                await self._locked(transaction, self._sql.lock_run, change)
+            statement, values = self._sql.commit(change, rows(committed), new_state)
+            try:
+                found = await transaction.fetch(statement, *values)
+            except asyncpg.UniqueViolationError as error:
+                raise _moved_on(change.run_id) from error
+            if not found:
+                raise await self._refusal(transaction, change)
+            if is_terminal:
+                await transaction.fetch(self._sql.tidy, _DELTAS_KEPT, self._keep_events, _TIDIED)
+            return committed
+
+        return await here.pool.transact(work, run_id=change.run_id)
+
+    async def _commit_at_once(self, pool: LoopPool, change: RunChange, rows: CommitRows) -> None:
+        """One statement, which may be repeated: rows that are there already are either its own or refuse it whole."""
+        statement, values = self._sql.commit(change, rows, None)
+        own = (change.run_id, rows.now, rows.seqs, rows.facts, rows.numbers, rows.datas)
+        is_first = True
+
+        async def work(connection: Connection) -> None:
+            nonlocal is_first
+            was_first, is_first = is_first, False
+            cause = None
+            try:
+                if await connection.fetch(statement, *values):
+                    return
+            except asyncpg.UniqueViolationError as error:
+                cause = error
+            except TimeoutError:  # it may have been done by then
+                if (rows.seqs or rows.numbers) and await connection.fetchval(self._sql.is_stored, *own):
+                    return
+                raise
+            if not was_first and (rows.seqs or rows.numbers) and await connection.fetchval(self._sql.is_stored, *own):
+                return
+            raise (_moved_on(change.run_id) if cause else await self._refusal(connection, change)) from cause
+
+        await pool.once(work, run_id=change.run_id)
+
+    async def load_run(self, run_id: str) -> StoredRun | None:
+        row = await self._fetchrow(self._sql.read_whole_run, run_id, run_id=run_id)
+        if row is None:
+            return None
+        numbers, kinds, datas, *facts, input, response, messages, base_state = row
+        run = with_texts(run_of(facts), input, response)
+        run.messages = load_messages(messages) if messages else []
+        run.base_state = loads(base_state) if base_state else {}
+        steps = zip(numbers, kinds, datas, strict=True)
+        run.steps = [Step(number=number, kind=kind, data=loads(data)) for number, kind, data in steps]
+        return run
+
+    async def load_history(self, session_id: str, *, runs: int | None = None) -> list[list[Message]]:
+        ((texts,),) = await self._fetch(self._sql.read_history, session_id, runs)
+        return histories(texts)
+
+    async def list_runs(self, session_id: str, *, limit: int = 50, before: int | None = None) -> list[StoredRun]:
+        rows = await self._fetch(self._sql.list_runs, session_id, _MAX if before is None else before, limit)
+        return [with_texts(run_of(facts), input, response) for *facts, input, response in rows]
+
+    async def load_events(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, str]]:
+        rows = await self._fetch(self._sql.read_events, run_id, after, limit, run_id=run_id)
+        return [(seq, data) for seq, data in rows]
+
+    async def load_deltas(self, run_id: str, *, after: tuple[int, int] = (0, 0)) -> list[tuple[int, int, str]]:
+        rows = await self._fetch(self._sql.read_deltas, run_id, *after, run_id=run_id)
+        return [(seq, offset, data) for seq, offset, data in rows]
+
+    async def wait_for_news(self, run_id: str, *, after: tuple[int, int], timeout_s: float) -> None:
+        here, time = await self._loops.here(), asyncio.get_running_loop().time
+        until = time() + timeout_s
+        with here.news.of(self._sql.news_key(run_id)) as told:
+            while True:
+                recheck_s = await here.news.listen()
+                told.clear()
+                if await self._fetch(self._sql.find_news, run_id, after[0], run_id, *after):
+                    return
+                left_s = until - time()
+                if left_s <= 0:
+                    return
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(left_s, recheck_s)):
+                        await told.wait()
+
+    # --- who drives a run --------------------------------------------------------------------------------------------
+
+    async def claim(
+        self, run_id: str, *, epoch: int, owner: str, expect: Sequence[RunStatus], lease_s: float = 30.0
+    ) -> int:
+        sql, expected = self._sql, [status.value for status in expect]
+        values = (owner, round(lease_s * _SECOND), to_micros(utc_now()), run_id, epoch, *expected)
+
+        async def work(transaction: Transaction) -> int:
+            if (
+                row := await transaction.fetchrow(sql.claim(len(expected)) + " RETURNING txid_current()", *values)
+            ) is None:
+                found = await transaction.fetchrow(sql.read_lease, run_id)
+                if found is None:
+                    raise RunNotFound(f"There is no run {run_id!r}")
+                if found[1] not in expected:
+                    raise AlreadyContinued(f"Run {run_id!r} is {found[1].lower()} by now")
+                raise RunBusy(f"Run {run_id!r} was taken over: it is in epoch {found[0]}, not {epoch}")
+            (transaction.number,) = row
+            return epoch + 1
+
+        here = await self._loops.here()
+        return await here.pool.transact(work, run_id=run_id)
+
+    async def renew(self, leases: Sequence[tuple[str, int]], *, lease_s: float = 30.0) -> list[LeaseNews]:
+        held = list(leases)
+        if (loop := self._loops.loop_to_go_to()) is not None:
+            hop = asyncio.run_coroutine_threadsafe(self.renew(held, lease_s=lease_s), loop)
+            try:
+                async with asyncio.timeout(self._shared.pool_timeout_s):
+                    return await asyncio.wrap_future(hop)
+            except TimeoutError as error:
+                raise StorageError(
+                    "The event loop of PostgresStorage's pool is blocked, so leases are not renewed. Don't block it, "
+                    "or give db_url as well"
+                ) from error
+        ids, epochs = [run_id for run_id, _ in held], [epoch for _, epoch in held]
+        rows = await self._fetch(self._sql.renew_all, ids, epochs, round(lease_s * _SECOND))
+        return [LeaseNews(run_id=run_id, lost=lost, cancel=cancel) for run_id, lost, cancel in rows]
+
+    async def request_cancel(self, run_id: str, request: str) -> bool:
+        return await self._changes(self._sql.request_cancel, clean_text(request), run_id, run_id=run_id)
+
+    async def add_evidence(self, run_id: str, kind: str, data: dict[str, Any]) -> None:
+        text = dumps(data, "evidence")
+
+        async def work(transaction: Transaction) -> None:
+            row = await transaction.fetchrow(self._sql.lock_run, run_id)
+            if row is None:
+                raise RunNotFound(f"There is no run {run_id!r}")
+            (transaction.number,) = row
+            await transaction.fetch(self._sql.insert_evidence, kind, text, run_id)
+
+        here = await self._loops.here()
+        await here.pool.transact(work, run_id=run_id)
+
+    async def list_unfinished(self, *, limit: int = 100, after: str | None = None) -> list[StoredRun]:
+        rows = await self._fetch(self._sql.list_unfinished, after or "", limit)
+        return [with_texts(run_of(facts), input, response) for *facts, input, response in rows]
+
+    # --- sessions ----------------------------------------------------------------------------------------------------
+
+    async def load_session(self, session_id: str) -> StoredSession | None:
+        row = await self._fetchrow(self._sql.read_session, session_id)
+        if row is None:
+            return None
+        *facts, state = row
+        return session_of(facts, loads(state) if state else {})
+
+    async def list_sessions(
+        self, *, user_id: str | None = None, agent_id: str | None = None, limit: int = 50, offset: int = 0
+    ) -> list[StoredSession]:
+        statement = self._sql.list_sessions(by_user=user_id is not None, by_agent=agent_id is not None)
+        given = [value for value in (user_id, agent_id) if value is not None]
+        return [session_of(row, {}) for row in await self._fetch(statement, *given, limit, offset)]
+
+    async def rename_session(self, session_id: str, name: str | None) -> bool:
+        return await self._changes(self._sql.rename_session, clean_text(name) if name else None, session_id)
+
+    async def replace_state(self, session_id: str, state: dict[str, Any]) -> bool:
+        return await self._changes(self._sql.write_state, dumps(state), to_micros(utc_now()), session_id)
+
+    async def delete_session(self, session_id: str) -> bool:
+        async def work(transaction: Transaction) -> bool:
+            row = await transaction.fetchrow(self._sql.lock_state, session_id)
+            if row is None:
+                return False
+            _, transaction.number = row
+            # one after the other: what is being added to a run is seen once its row is ours
+            runs = [run_id for (run_id,) in await transaction.fetch(self._sql.delete_runs, session_id)]
+            await transaction.fetch(self._sql.delete_hanging, session_id, runs)
+            return True
+
+        here = await self._loops.here()
+        return await here.pool.transact(work)
+
+    async def prune(self, *, older_than: timedelta) -> int:
+        age, deleted, runs = older_than // timedelta(microseconds=1), 0, 1
+        while runs:
+            ((rows, runs),) = await self._fetch(self._sql.tidy, age, age, _PRUNED)
+            deleted += rows
+        return deleted
+
+    # --- opening and closing -----------------------------------------------------------------------------------------
+
+    async def migrate(self) -> None:
+        """Bring the tables to this version, also with `auto_migrate=False`. Fine to call at any time, by anybody."""
+        self._auto_migrate, self._shared.is_prepared = True, False
+        await self._fetch("SELECT 1")
+
+    async def _prepare(self, connection: Connection) -> None:
+        await prepare(connection, self._sql, self._shared.where, migrate=self._auto_migrate)
+
+    async def aclose(self) -> None:
+        """Wait for the calls under way and close the connections. A later call opens again."""
+        self._shared.is_prepared = False
+        await self._loops.aclose()
+
+    # --- statements --------------------------------------------------------------------------------------------------
+
+    async def _fetch(self, statement: str, *values: Any, run_id: str | None = None) -> list[Any]:
+        async def work(connection: Connection) -> list[Any]:
+            return await connection.fetch(statement, *values)
+
+        here = await self._loops.here()
+        return await here.pool.once(work, run_id=run_id)
+
+    async def _fetchrow(self, statement: str, *values: Any, run_id: str | None = None) -> Any:
+        return next(iter(await self._fetch(statement, *values, run_id=run_id)), None)
+
+    async def _changes(self, statement: str, *values: Any, run_id: str | None = None) -> bool:
+        """Does the statement, which may be repeated, change a row?"""
+        return bool(await self._fetch(f"{statement} RETURNING 1", *values, run_id=run_id))
+
+    async def _locked(self, transaction: Transaction, statement: str, change: RunChange) -> str | None:
+        """Lock the session, or the run: always in this order. Returns the session's state."""
+        row = await transaction.fetchrow(statement, change.session_id if change.state else change.run_id)
+        if row is None:
+            raise _not_found(change)
+        *state, transaction.number = row
+        return state[0] if state else None
+
+    async def _refusal(self, connection: Transaction | Connection, change: RunChange) -> StorageError:
+        """Why a commit changed nothing."""
+        found = await connection.fetchrow(self._sql.run_status, change.run_id, change.session_id)
+        if found is None:
+            return _not_found(change)
+        status, epoch = found
+        if change.epoch is not None and epoch != change.epoch:
+            return RunBusy(f"Run {change.run_id!r} was taken over: it is in epoch {epoch}, and this is {change.epoch}")
+        if change.expect is not None and status != change.expect.value:
+            return AlreadyContinued(f"Run {change.run_id!r} is {status.lower()} by now")
+        return _moved_on(change.run_id)
+
+
+def _not_found(change: RunChange) -> RunNotFound:
+    return RunNotFound(f"There is no run {change.run_id!r} in session {change.session_id!r}")
+
+
+def _moved_on(run_id: str) -> RunBusy:
+    return RunBusy(f"Run {run_id!r} has moved on: what is to be added to it is there already")
+
+
+def _check_schema(schema: str) -> None:
+    try:
+        check_table_name(schema)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error).replace("table_name", "schema").replace("name a table", "be one")) from None
+
+
+def _connect_options(
+    place: Place | None, statement_cache_size: int | None, connect_timeout_s: float | None, command_timeout_s: float
+) -> dict[str, Any]:
+    """What is given here wins over what the URL says."""
+    if statement_cache_size is None:
+        statement_cache_size = place.statement_cache_size if place is not None else None
+    if connect_timeout_s is None:
+        connect_timeout_s = place.connect_timeout_s if place is not None else None
+    return {
+        "statement_cache_size": statement_cache_size or 0,
+        "timeout": connect_timeout_s or 10.0,
+        "command_timeout": command_timeout_s,
+    }

@@ -1,0 +1,201 @@
+"""Each example runs as a user would run it, against a scripted provider; some on the real local model, too."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from agentrt.run.encoding import event_from_json
+from tests import scripted_chat
+from tests.http_server import Server
+from tests.web.serving import serving
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def scripted(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """An empty working directory, and a model that answers from what it is asked."""
+    monkeypatch.setenv("AGENTRT_MODEL", "openai:gpt-4.1")
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.chdir(tmp_path)
+    server.answer = scripted_chat.answer
+    return server
+
+
+@pytest.fixture
+def run(scripted: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs an example as a script and returns what it printed."""
+
+    def run(name: str, typed: str = "") -> str:
+        monkeypatch.setattr(sys, "stdin", StringIO(typed))
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def load(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name.removesuffix(".py"), EXAMPLES / name)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_each_example_has_a_test() -> None:
+    tests = Path(__file__).read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in tests] == []
+
+
+def test_quickstart(run: Run, scripted: Server) -> None:
+    out = run("quickstart.py")
+    assert out.startswith("Model: openai:gpt-4.1, because AGENTRT_MODEL says so\n")
+    assert "multiply(a=3417, b=289)" in out
+    assert "3417 times 289 is 987513" in out
+    assert "6 messages" in out or "8 messages" in out
+    second_turn = next(body for body in scripted.bodies if body["messages"][-1]["content"] == "What was the result?")
+    assert "987513" in str(second_turn["messages"])
+    assert Path("tmp/quickstart.db").exists()
+
+
+def test_events(run: Run) -> None:
+    out = run("events.py")
+    assert "→ multiply({'a': 3417, 'b': 289})\n← 3417 times 289 is 987513\n" in out
+    assert "I was told: 3417 times 289 is 987513\n30 tokens\n" in out
+    assert out.startswith("  [RunStarted at 1:0]\n")
+
+
+def test_session_state(run: Run) -> None:
+    lines = run("session_state.py").splitlines()
+    told = [line for line in lines if line.startswith(("Ada: ", "Bob: "))]
+    assert told == [
+        "Ada: {'shopping_list': ['milk']}",
+        "Bob: {'shopping_list': ['butter', 'milk']}",
+        "Ada: {'shopping_list': ['milk', 'milk']}",
+    ]
+
+
+def test_tools(run: Run) -> None:
+    out = run("tools.py")
+    assert re.search(r"current_time: \d{4}-\d\d-\d\dT", out)
+    assert "  … 1 \n  … 2 \n  … 3 \n  count_to: 1 2 3 \n" in out
+    assert "read_notes: The milk is in the fridge." in out
+    assert "[audit] ledger_spend {'what': 'tea', 'amount': 3.5}" in out
+    assert "ledger_spend: 3.50 for tea entered" in out
+
+
+def test_run_options(run: Run, scripted: Server) -> None:
+    out = run("run_options.py")
+    assert "Ada: I was told: on its way\nBob: I was told: delivered\n" in out
+    assert "I was told: Say hello | end\n" in out
+    systems = [body["messages"][0]["content"] for body in scripted.bodies]
+    assert "You help Ada with orders. Be brief." in systems
+    assert "Answer in five words at most." in systems
+    assert "Answer formally." in systems
+
+
+@pytest.mark.parametrize(
+    ("typed", "result"),
+    [
+        ("y\n", "The account of milk is deleted"),
+        ("n\n", "the user rejected this call. The user says: not without asking the user first"),
+    ],
+)
+def test_confirmation(run: Run, typed: str, result: str) -> None:
+    out = run("confirmation.py", typed)
+    assert "delete_account(name='milk')? [y/N] " in out
+    assert result in out.splitlines()[-1]
+
+
+def test_typed_output(run: Run) -> None:
+    assert run("typed_output.py").splitlines() == ["bug: some title (urgent)", "['some text', 'some text']"]
+
+
+def test_sessions(run: Run) -> None:
+    out = run("sessions.py")
+    assert "      user: My name is Ada\n assistant: I was told: My name is Ada\n" in out
+    assert "Session 'ada-1' belongs to another user\n" in out
+    assert out.endswith("one session: True\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "path", "body"),
+    [
+        ("starlette_app.py", "GET", "/ask", None),
+        ("fastapi_app.py", "POST", "/chats/friday/stream", {"message": "How much is 3417 times 289?"}),
+    ],
+)
+async def test_a_web_service_streams_events(scripted: Server, name: str, method: str, path: str, body: Any) -> None:
+    module = load(name)
+    async with asyncio.timeout(10), serving(module.app) as web, httpx.AsyncClient() as client:
+        response = await client.request(method, web.url + path, json=body)
+    events = [event_from_json(line[6:]) for line in response.text.splitlines() if line.startswith("data: ")]
+    assert [event.event for event in events if event.event != "RunContent"] == [
+        "RunStarted",
+        "ToolCallStarted",
+        "ToolCallCompleted",
+        "RunCompleted",
+    ]
+    assert events[-1].content == "I was told: 3417 times 289 is 987513"
+    await module.agent.aclose()
+
+
+async def test_a_web_service_answers_whole(scripted: Server) -> None:
+    module = load("fastapi_app.py")
+    async with asyncio.timeout(10), serving(module.app) as web, httpx.AsyncClient() as client:
+        first = await client.post(f"{web.url}/chats/friday", json={"message": "How much is 3417 times 289?"})
+        scripted.add(status=401, json={"error": {"message": "no such key"}})
+        second = await client.post(f"{web.url}/chats/friday", json={"message": "And the half?"})
+    assert first.json() == {"answer": "I was told: 3417 times 289 is 987513", "tokens": 30}
+    assert (second.status_code, "no such key" in second.text) == (502, True)
+    await module.agent.aclose()
+
+
+# --- on the real model -----------------------------------------------------------------------------------------------
+
+
+def on_the_local_model(name: str, folder: Path, **environment: str) -> str:
+    own = {key: value for key, value in os.environ.items() if key != "AGENTRT_MODEL" and not key.startswith("OPENAI")}
+    finished = subprocess.run(
+        [sys.executable, EXAMPLES / name],
+        cwd=folder,
+        env={**own, **environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_quickstart_on_the_local_model(tmp_path: Path) -> None:
+    out = on_the_local_model("quickstart.py", tmp_path)
+    assert out.startswith("Model: SmolLM2-135M-Instruct, in this process")
+    assert "multiply(a=3417, b=289)" in out
+    assert out.count("987513.") == 2  # the answer, and what is remembered of it
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_events_on_the_local_model(tmp_path: Path) -> None:
+    out = on_the_local_model("events.py", tmp_path, AGENTRT_MODEL="local")
+    assert "← 3417 times 289 is 987513\n" in out
