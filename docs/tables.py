@@ -165,6 +165,9 @@ MEANINGS: dict[str, str] = {
     "Claude.cache_system_prompt": "Have the provider cache the system message.",
     "Claude.cache_tools": "Have the provider cache the tools.",
     "Claude.betas": "Beta features, by the API's names.",
+    "LocalModel.temperature": "0: the likeliest token, always.",
+    "LocalModel.top_p": "Choose among the likeliest tokens that make up this share.",
+    "LocalModel.seed": "For a temperature above 0.",
     "LocalModel.path": "A GGUF file; SmolLM2-135M-Instruct when not given.",
     "Capabilities.tools": "Tool calls.",
     "Capabilities.output_schema": "A JSON schema for the answer.",
@@ -193,8 +196,8 @@ def _table(kind: str, name: str) -> str:
         case "events":
             return _events()
         case "errors":
-            tree = inspect.getdoc(import_module("agentrt.errors")) or ""
-            return f"```text\n{textwrap.dedent(tree.split('\n\n')[1])}\n```".replace("\n\n", "\n")
+            tree = (inspect.getdoc(import_module("agentrt.errors")) or "").split("\n\n")[1]
+            return f"```text\n{textwrap.dedent(tree)}\n```"
         case _:
             raise ValueError(f"There is no table called {kind}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, Literal
+from typing import Annotated, Any, ClassVar, Generic, Literal
 
 from typing_extensions import TypeVar
 
@@ -33,12 +33,32 @@ class RunStatus(enum.StrEnum):
         return self in (RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.FAILED)
 
 
+class _ByName:
+    """Tells pydantic that a type of a form stands in JSON by its name: `"int"`."""
+
+    TYPES: ClassVar[dict[str, type[Any]]] = {cls.__name__: cls for cls in (str, int, float, bool, list, dict)}
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        by_name = core_schema.no_info_after_validator_function(
+            self.TYPES.__getitem__, core_schema.literal_schema(list(self.TYPES))
+        )
+        return core_schema.json_or_python_schema(
+            json_schema=by_name,
+            python_schema=core_schema.union_schema([core_schema.is_instance_schema(type), by_name]),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda cls: cls.__name__, return_schema=core_schema.literal_schema(list(self.TYPES))
+            ),
+        )
+
+
 @dataclass(slots=True, kw_only=True)
 class UserInputField:
     """One value that a tool call needs from a user. `value` is None until somebody fills it."""
 
     name: str
-    field_type: type[Any]
+    field_type: Annotated[type[Any], _ByName()]
     description: str | None = None
     value: Any = None
 

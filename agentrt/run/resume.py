@@ -17,7 +17,7 @@ from agentrt.run.lease import LEASE_S
 from agentrt.run.prepare import digest, fit_out, lease_run, new_context
 from agentrt.run.response import RunResponse, RunStatus, ToolExecution
 from agentrt.run.run import Run
-from agentrt.run.tool_calls import answer_turn, arguments_of, open_calls, refuse, settle
+from agentrt.run.tool_calls import answer_turn, arguments_of, fail, open_calls, settle
 from agentrt.storage.base import Storage, StoredRun
 from agentrt.storage.merge import copy_state
 from agentrt.tools.hooks import call_by_name, known_names
@@ -107,6 +107,7 @@ async def _load(run: Run, stored: StoredRun) -> dict[str, Any]:
     run.system = kept.get("system")
     run.model_calls = kept.get("model_calls", 0)
     run.tool_calls = kept.get("tool_calls", 0)
+    run.intended.update(kept.get("intended", ()))
     if stored.status in (RunStatus.PAUSED, RunStatus.FAILED):
         # its state was saved then, and others may have gone on with it since
         session = await run.storage.load_session(stored.session_id)
@@ -168,7 +169,7 @@ async def _unknown_outcomes(run: Run, stored: StoredRun) -> None:
         if how == "ask":
             execution.unknown_outcome = True
         elif how == "tell":
-            refuse(run, execution, UNKNOWN, "unknown outcome")
+            fail(run, execution, UNKNOWN, "unknown outcome")
         else:
             execution.result = how if isinstance(how, str) else to_text(how)
             settle(run, execution)

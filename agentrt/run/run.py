@@ -236,6 +236,7 @@ class Run:
                 "model_calls": self.model_calls,
                 "tool_calls": self.tool_calls,
                 "steps": self.journal.last_step,
+                "intended": sorted(self.intended),
             }
         return record
 

@@ -49,12 +49,14 @@ async def run_calls(run: Run) -> bool:
     except BaseException:
         for execution in turn:
             if not execution.is_done:
-                _fail(run, execution, INTERRUPTED, "interrupted")
+                fail(run, execution, INTERRUPTED, "interrupted")
         answer_turn(run)
         raise
     if any(waits(execution) for execution in turn):
         return False
     answer_turn(run)
+    run.intended.clear()
+    run.brought.clear()
     return True
 
 
@@ -175,7 +177,7 @@ async def _run_one(run: Run, execution: ToolExecution, function: Function) -> No
         # the abandoned call keeps its own copy of the state; the run goes on from the state before it
         if before is not None:
             run.context.session_state = before
-        _fail(run, execution, INTERRUPTED, "interrupted")
+        fail(run, execution, INTERRUPTED, "interrupted")
         raise
     if result.abandoned and before is not None:
         run.context.session_state = before
@@ -209,10 +211,10 @@ def settle(run: Run, execution: ToolExecution, *, changed: bool = False) -> None
 def refuse(run: Run, execution: ToolExecution, text: str, error: str) -> None:
     """Answer a call that is not run."""
     run.fact(ToolCallStarted(content=execution.tool_name, tool=replace(execution)))
-    _fail(run, execution, text, error)
+    fail(run, execution, text, error)
 
 
-def _fail(run: Run, execution: ToolExecution, text: str, error: str) -> None:
+def fail(run: Run, execution: ToolExecution, text: str, error: str) -> None:
     """Answer a call that was not run to its end."""
     execution.result = text
     execution.error = error

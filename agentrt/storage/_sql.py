@@ -125,9 +125,10 @@ class Sql:
             f"SELECT {RUN_COLUMNS}, input, response FROM {{t}}_runs WHERE session_id = ? AND number > 0 AND number < ? "
             "ORDER BY number DESC LIMIT ?"
         )
+        # by the index of running runs: with a plain run_id, SQLite would go through all runs by their key
         self.list_unfinished = named(
-            f"SELECT {RUN_COLUMNS}, input, response FROM {{t}}_runs WHERE status = 'RUNNING' AND run_id > ? "
-            "ORDER BY run_id LIMIT ?"
+            f"SELECT {RUN_COLUMNS}, input, response FROM {{t}}_runs WHERE status = 'RUNNING' AND run_id || '' > ? "
+            "ORDER BY run_id || '' LIMIT ?"
         )
         self.history = named(
             "SELECT messages FROM {t}_runs WHERE session_id = ? AND number > 0 "

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import certifi
 import pytest
 
 
+@pytest.fixture(scope="session")
+def one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    end = "-----END CERTIFICATE-----\n"
+    path = tmp_path_factory.mktemp("tls") / "one.pem"
+    path.write_text(Path(certifi.where()).read_text().partition(end)[0] + end)
+    return path
+
+
 @pytest.fixture(autouse=True)
-def no_provider_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_provider_variables(monkeypatch: pytest.MonkeyPatch, one_certificate: Path) -> None:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "ANTHROPIC_PROFILE"):
         monkeypatch.delenv(name, raising=False)
+    # an HTTP client reads all the certificates there are, which takes longer than any of these tests
+    monkeypatch.setenv("SSL_CERT_FILE", str(one_certificate))

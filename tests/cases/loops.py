@@ -10,7 +10,6 @@ import gc
 import json
 import os
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -123,5 +122,4 @@ for part in (
     inside_a_loop_that_is_stopped_and_closed,
 ):
     part()
-found["threads"] = sorted({t.name.rstrip("0123456789-_") for t in threading.enumerate() if not t.daemon})
 print(json.dumps(found))

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def check_chat(body: dict[str, Any]) -> None:
-    """A chat-completions request: after each assistant message with calls, one tool message a call id, and no others."""
+    """A chat-completions request: after each assistant message with calls, one tool message a call id; no others."""
     open_ids: list[str] = []
     for message in body["messages"]:
         role = message["role"]

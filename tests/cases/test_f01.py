@@ -11,7 +11,7 @@ from tests.cases.kit import go, openai
 from tests.http_server import Server, chat_chunk, sse
 
 FILTER = {"prompt_filter_results": [{"prompt_index": 0, "content_filter_results": {}}]}
-USAGE = {"usage": {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}}
+USAGE: dict[str, Any] = {"usage": {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}}
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 
 from agentrt import Agent, RunStatus, errors
 from agentrt.storage.in_memory import InMemoryStorage
-from tests.cases.kit import Outcome, all_ways, claude, go, is_streamed, openai, ways
-from tests.http_server import Server, chat_chunk, chat_stream, completion, sse, sse_events
+from tests.cases.kit import Outcome, add_chat, add_claude, all_ways, claude, go, is_streamed, openai, text_block, ways
+from tests.http_server import Reply, Server, chat_chunk, sse, sse_events
 
 AT_ONCE = {"choices": [], "error": {"code": 502, "message": "upstream worker limit reached", "metadata": {}}}
 START = {
@@ -37,7 +37,7 @@ def failed(outcome: Outcome, kind: type[errors.ModelError], message: str) -> err
 
 @all_ways
 async def test_an_error_at_once_is_the_servers_and_carries_its_words(server: Server, way: str) -> None:
-    server.add(**({"body": sse(AT_ONCE)} if is_streamed(way) else {"json": AT_ONCE}))
+    server.add(Reply(body=sse(AT_ONCE)) if is_streamed(way) else Reply(json=AT_ONCE))
     outcome = await go(Agent(model=openai(server, max_retries=0)), way)
 
     assert failed(outcome, errors.ModelServerError, "upstream worker limit reached").status == 502
@@ -46,9 +46,8 @@ async def test_an_error_at_once_is_the_servers_and_carries_its_words(server: Ser
 
 @all_ways
 async def test_before_anything_was_delivered_it_is_tried_again(server: Server, way: str) -> None:
-    streamed = is_streamed(way)
-    server.add(**({"body": sse(AT_ONCE)} if streamed else {"json": AT_ONCE}))
-    server.add(**({"body": chat_stream("Fine")} if streamed else {"json": completion("Fine")}))
+    server.add(Reply(body=sse(AT_ONCE)) if is_streamed(way) else Reply(json=AT_ONCE))
+    add_chat(server, way, "Fine")
     outcome = await go(Agent(model=openai(server, max_retries=1)), way)
 
     assert outcome.response.content == "Fine" and outcome.error is None
@@ -86,9 +85,7 @@ async def test_an_anthropic_error_event_is_overload_and_the_text_is_not_given_tw
 
 @ways
 async def test_an_anthropic_error_before_any_text_is_tried_again(server: Server, way: str) -> None:
-    from tests.cases.kit import add_claude, text_block
-
-    server.add(**({"body": sse_events(START, OVERLOADED)} if is_streamed(way) else {"json": OVERLOADED}))
+    server.add(Reply(body=sse_events(START, OVERLOADED)) if is_streamed(way) else Reply(json=OVERLOADED))
     add_claude(server, way, text_block("Fine"))
     outcome = await go(Agent(model=claude(server)), way)
 

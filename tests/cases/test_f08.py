@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ GLASS = BODY.index("🍸".encode())
 
 def cut(body: bytes, *places: int) -> list[Piece]:
     edges = [0, *places, len(body)]
-    return [body[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [body[start:end] for start, end in pairwise(edges)]
 
 
 def with_pause(*pieces: bytes) -> list[Piece]:
@@ -103,14 +104,15 @@ async def test_halves_escaped_by_the_chunk_itself_are_joined_too(server: Server)
 
 
 async def test_anthropics_halves_are_joined_too(server: Server) -> None:
-    pieces = [r"to \ud83c", r"\udf78!"]
-    start = '{"type":"message_start","message":{"content":[],"model":"m","usage":{"input_tokens":9}}}'
-    block = '{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}'
-    deltas = [
-        '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%s"}}' % one for one in pieces
+    delta = '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"HALF"}}'
+    events = [
+        '{"type":"message_start","message":{"content":[],"model":"m","usage":{"input_tokens":9}}}',
+        '{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}',
+        delta.replace("HALF", r"to \ud83c"),
+        delta.replace("HALF", r"\udf78!"),
+        '{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":5}}',
     ]
-    end = '{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":5}}'
-    server.add(body="".join(f"data: {one}\n\n" for one in (start, block, *deltas, end)).encode())
+    server.add(body="".join(f"data: {event}\n\n" for event in events).encode())
     outcome = await go(Agent(model=claude(server)), "streamed")
 
     assert outcome.response.content == "to 🍸!" == "".join(outcome.texts)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agentrt import Agent, RunStatus, errors
-from tests.cases.kit import add_chat, add_claude, all_ways, claude, go, openai, text_block, ways
+from tests.cases.kit import add_chat, add_claude, all_ways, call, claude, go, openai, text_block, ways
 from tests.http_server import Server
 
 
@@ -128,8 +128,6 @@ async def test_a_page_of_html_is_an_error_that_shows_it(server: Server, way: str
 
 
 async def test_a_failure_after_tools_keeps_what_they_did(server: Server) -> None:
-    from tests.cases.kit import call
-
     def ping() -> str:
         return "pong"
 

@@ -146,8 +146,8 @@ async def test_strict_mode_shows_closed_objects_and_null_means_the_default(serve
         typed_tools.seen.append((person, size, level, note))
         return "ordered"
 
-    given = {"person": {"name": "Bo", "address": {"street": "V", "zip": "1", "floor": None}, "born": None}, "size": None,
-             "level": None, "note": None}  # fmt: skip
+    given = {"person": {"name": "Bo", "address": {"street": "V", "zip": "1", "floor": None}, "born": None},
+             "size": None, "level": None, "note": None}  # fmt: skip
     add_chat(server, "plain", calls=[call("c1", "order", given)])
     add_chat(server, "plain", "done")
     await go(Agent(model=openai(server, strict=True), tools=[order]), "plain")

@@ -83,9 +83,8 @@ async def test_a_text_that_follows_stands_behind_the_results(
         ("text", "still there?"),
     ]
     assert body["messages"][2]["content"][1]["is_error"] is True
-    for one in {first, second}:
-        if one.storage is not None:
-            await one.storage.aclose()
+    await first.aclose()
+    await second.aclose()
 
 
 async def test_messages_given_with_results_apart_and_out_of_order_are_put_together(server: Server) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agentrt import Agent
-from tests.cases.kit import add_chat, add_claude, claude, go, openai, text_block, ways
+from tests.cases.kit import add_chat, add_claude, call, claude, go, openai, text_block, ways
 from tests.http_server import Server
 
 INSTRUCTIONS = 'Reply as {"name": "{user_name}", "n": 1}. Keep ${expression}, {city}, {0}, {} and {user.name!r:>10}.'
@@ -95,8 +95,6 @@ async def test_with_the_feature_off_all_is_sent_verbatim(server: Server, way: st
 
 
 async def test_what_tools_and_users_said_is_never_filled_in_later_turns(server: Server) -> None:
-    from tests.cases.kit import call
-
     def say() -> str:
         return "the tool says {admin_token}"
 

@@ -15,7 +15,7 @@ from agentrt.run.events import RunCancelled
 from agentrt.storage.base import Committed, RunChange
 from agentrt.storage.in_memory import InMemoryStorage
 from agentrt.storage.sqlite import SqliteStorage
-from tests.cases.kit import add_chat, call, claude, only_this_task, openai
+from tests.cases.kit import add_chat, add_claude, call, claude, only_this_task, openai, text_block
 from tests.cases.pairing import check_chat, check_claude, tool_messages
 from tests.http_server import Gate, Server, chat_chunk, chat_stream, sse, sse_events
 
@@ -275,8 +275,6 @@ async def test_an_anthropic_stream_is_closed_too(server: Server) -> None:
                     break
         await only_this_task()
         await server.until(lambda: server.interrupted == 1)
-    from tests.cases.kit import add_claude, text_block
-
     add_claude(server, "plain", text_block("and on"))
     assert (await agent.arun("again")).content == "and on"
     check_claude(server.bodies[-1])

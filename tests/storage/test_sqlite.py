@@ -454,7 +454,8 @@ async def test_a_turn_reads_and_writes_the_same_however_long_the_session_is(tmp_
 
         await storage._read(watch(count_one))  # pyright: ignore[reportPrivateUsage]
         for number in range(first, first + count):
-            await storage.begin(StoredRun(run_id=f"r{number:05}", session_id="s"), history_runs=3)
+            await storage.begin(StoredRun(run_id=f"r{number:05}", session_id="s"), history_runs=3, alone=True)
+            assert len(await storage.list_unfinished()) == 1
             await storage.commit(
                 RunChange(run_id=f"r{number:05}", session_id="s", status=RunStatus.COMPLETED, messages=[])
             )
