@@ -421,7 +421,7 @@ class Agent(RunDefinition[Out]):
         run = Run(
             definition=definition,
             storage=storage,
-            journal=Journal(storage, fields["run_id"]),
+            journal=Journal(storage, fields["run_id"], steps=definition.journal == "step"),
             limits=limits,
             parent=parent,
             path=(*parent.path, name) if parent is not None else (name,),

@@ -13,6 +13,7 @@ import atexit
 import ctypes
 import os
 import secrets
+import signal
 import socket
 import tempfile
 import threading
@@ -26,7 +27,7 @@ from typing import Any, Final
 
 from agentrt.errors import ConfigurationError
 
-EXIT_WAIT_S = 2.0
+EXIT_WAIT_S = 1.0
 """How long the end of the process waits for a generation to notice that it was stopped."""
 
 _BATCH_TOKENS = 64
@@ -208,7 +209,21 @@ def _stop_all() -> None:
         engine.stop()
     deadline = time.monotonic() + EXIT_WAIT_S
     for engine in engines:
-        engine.idle.wait(max(0.0, deadline - time.monotonic()))
+        if not engine.idle.wait(max(0.0, deadline - time.monotonic())):
+            _freeze(engine.thread)
+
+
+def _freeze(thread: threading.Thread) -> None:
+    """Keep a thread that is busy in llama.cpp from coming back to an interpreter that is gone.
+
+    Up to Python 3.13 such a thread is ended by unwinding its stack, which C++ answers by aborting the process.
+    """
+    if thread.ident is None or not hasattr(signal, "pthread_kill"):
+        return
+    libc = ctypes.CDLL(None)
+    libc.signal(int(signal.SIGUSR2), ctypes.cast(libc.pause, ctypes.c_void_p))  # it waits, for good, in the handler
+    signal.pthread_kill(thread.ident, signal.SIGUSR2)
+    _skip_static_destructors()
 
 
 def _forget() -> None:
@@ -221,9 +236,9 @@ def _forget() -> None:
 
 
 def _skip_static_destructors() -> None:
-    """End this process without llama.cpp's destructors: they would wait for threads that a fork did not copy."""
+    """End this process without llama.cpp's destructors: they wait for threads that are busy or, after a fork, gone."""
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "on_exit"):  # glibc; runs first of all, with the exit status as first argument
+    if hasattr(libc, "on_exit"):  # glibc; what is registered last runs first, with the exit status as its argument
         libc.on_exit(libc._exit, None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Generic, TypeAlias
+from typing import Any, Generic, Literal, TypeAlias
 
 from agentrt._options import Definition
 from agentrt.models.base import Model, ToolChoice
@@ -70,6 +70,12 @@ class RunDefinition(Definition, Generic[Out]):
     user_id: str | None = None
     session_state: dict[str, Any] | None = None
     """What a session's state starts from; each session gets a copy."""
+    session_concurrency: Literal["merge", "wait", "refuse"] = "merge"
+    """What becomes of runs on one session at a time: their states are merged, or one waits for the other, or is
+    refused with `SessionBusy`. Counters want `wait`: of two that add one to a number, merging keeps one."""
+    journal: Literal["step", "run"] = "step"
+    """What is stored while a run goes on, where storage outlives the process: each step, so that another process can
+    go on from it, or only how it began and ended."""
     add_history_to_messages: bool = False
     num_history_runs: int = 3
     """How many earlier runs of the session are sent with `add_history_to_messages`."""

@@ -27,14 +27,14 @@ class Journal:
     (`attachable`), whose deltas are stored, too, joined. Without either, facts are announced at once.
     """
 
-    def __init__(self, storage: Storage, run_id: str, *, attachable: bool = False) -> None:
+    def __init__(self, storage: Storage, run_id: str, *, steps: bool = True) -> None:
         self.storage = storage
         self.run_id = run_id
         self.session_id = ""
         self.epoch: int | None = None
         self.readers: list[Callable[[BaseEvent], None]] = []
-        self.attachable = attachable
-        self.keeps = storage.durable or attachable
+        self.attachable = False
+        self.keeps = self.keeps_steps = steps and storage.durable
         self.unstored: list[DeltaEvent] = []
         """Deltas that were announced and are not yet stored, joined where they may be."""
         self.last_step = 0
@@ -67,7 +67,7 @@ class Journal:
 
     def add_step(self, kind: str, data: Callable[[], dict[str, Any]]) -> None:
         """Take a step for the next write. `data` is asked for only where it is written."""
-        if self.storage.durable:
+        if self.keeps_steps:
             self.last_step += 1
             self._steps.append(Step(number=self.last_step, kind=kind, data=data()))
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 from typing import Any
 
+from agentrt.errors import SessionBusy
 from agentrt.models.base import Model
 from agentrt.models.message import Message
 from agentrt.run import owner
@@ -19,6 +21,9 @@ from agentrt.storage.base import Opening, StoredRun
 from agentrt.storage.codec import dumps
 from agentrt.storage.merge import copy_state
 from agentrt.tools import resolve_tools
+
+WAIT_S = (0.01, 0.03)
+"""How long a run waits, in seconds, before it asks again whether its session is free."""
 
 
 async def prepare(run: Run) -> None:
@@ -42,6 +47,7 @@ async def prepare(run: Run) -> None:
         initial_state=definition.given("session_state"),
         given_state=run.given_state,
         lease_s=LEASE_S,
+        alone=definition.session_concurrency != "merge",
     )
     lease_run(run)
     run.base_state = opening.state or {}
@@ -55,6 +61,17 @@ async def prepare(run: Run) -> None:
 
 
 async def _begun(run: Run, stored: StoredRun, **options: Any) -> Opening:
+    """Store the run, with `session_concurrency="wait"` as soon as no other run of its session is driven."""
+    while True:
+        try:
+            return await _begun_once(run, stored, **options)
+        except SessionBusy:
+            if run.definition.session_concurrency == "refuse":
+                raise
+            await asyncio.sleep(random.uniform(*WAIT_S))
+
+
+async def _begun_once(run: Run, stored: StoredRun, **options: Any) -> Opening:
     """Store the run. A cancellation meanwhile is heard when that is done: else the run would be stored as running."""
     begin = asyncio.ensure_future(run.storage.begin(stored, **options))
     try:

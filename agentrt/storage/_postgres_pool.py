@@ -208,9 +208,11 @@ class LoopPool:
             connection = await pool.acquire(timeout=shared.pool_timeout_s)
         except TimeoutError as error:
             size, busy = pool.get_max_size(), pool.get_size() - pool.get_idle_size()
+            if busy < size:
+                raise ConnectionError("an attempt to connect was not answered") from error
             raise StorageError(
-                f"Postgres at {shared.where}: no connection within pool_timeout_s={shared.pool_timeout_s:g}; of "
-                f"max_pool_size={size}, {busy} are in use. Raise that, or find what holds them or keeps the server busy"
+                f"Postgres at {shared.where}: no connection was free within pool_timeout_s={shared.pool_timeout_s:g}; "
+                f"all of max_pool_size={size} are in use. Raise that, or find what keeps them busy"
             ) from error
         shared.has_connected = True
         return connection

@@ -26,8 +26,8 @@ def place_of(db_url: str) -> Place:
     """Raises `ConfigurationError` for what is no URL of a Postgres database."""
     try:
         url = urlsplit(db_url)
-        user, port = url.username, url.port or 5432
         settings = dict(parse_qsl(url.query, keep_blank_values=True))
+        user, port = url.username, url.port or settings.get("port", 5432)
         host = ", ".join(name for name in (unquote(url.hostname or ""), settings.get("host", "")) if name)
         caches = [int(settings.pop(name)) for name in sorted(_CACHE_SIZES & settings.keys())]
         connect_timeout_s = float(settings.pop("connect_timeout")) if "connect_timeout" in settings else None
