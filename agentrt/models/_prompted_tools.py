@@ -106,7 +106,8 @@ def grammar_schema(schema: Any) -> Any:
     """Return the schema without the patterns that llama.cpp's grammars lack, about which it complains on stderr."""
     if isinstance(schema, Mapping):
         items = cast("Mapping[str, Any]", schema).items()
-        return {key: grammar_schema(value) for key, value in items if key != "pattern" or "(?" not in str(value)}
+        lacking = {key for key, value in items if key == "pattern" and isinstance(value, str) and "(?" in value}
+        return {key: grammar_schema(value) for key, value in items if key not in lacking}
     if isinstance(schema, list):
         return [grammar_schema(item) for item in cast("list[Any]", schema)]
     return schema

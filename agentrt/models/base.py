@@ -121,9 +121,7 @@ class FinishDelta:
     request_id: str | None = None
 
 
-ModelDelta: TypeAlias = (
-    TextDelta | RefusalDelta | ReasoningDelta | ToolCallDelta | PartDelta | UsageDelta | FinishDelta
-)
+ModelDelta: TypeAlias = TextDelta | RefusalDelta | ReasoningDelta | ToolCallDelta | PartDelta | UsageDelta | FinishDelta
 
 
 # --- the port --------------------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Generic, Literal, TypeAlias
+from types import MappingProxyType
+from typing import Any, Generic, Literal, TypeAlias, cast
 
 from agentrt._options import Definition
 from agentrt.models.base import Model, ToolChoice
@@ -15,6 +16,9 @@ Instructions: TypeAlias = "str | Sequence[str] | Callable[..., str | Sequence[st
 """A text, several texts, or a function of them; a function may take `ctx`, `agent` or `session_state`."""
 Tools: TypeAlias = "Sequence[Any] | Callable[..., Sequence[Any] | Awaitable[Sequence[Any]]]"
 """Callables, `Function`s and `Toolkit`s, or a function that returns them for a run (may take `ctx` or `agent`)."""
+
+
+EMPTY = cast("dict[str, Any]", MappingProxyType({}))  # shared by all instances, and nobody can change it
 
 
 class RunDefinition(Definition, Generic[Out]):
@@ -68,7 +72,7 @@ class RunDefinition(Definition, Generic[Out]):
     """Where sessions and runs are kept; in memory, for the life of this object, when not given."""
     session_id: str | None = None
     user_id: str | None = None
-    session_state: dict[str, Any] | None = None
+    session_state: dict[str, Any] = EMPTY
     """What a session's state starts from; each session gets a copy."""
     session_concurrency: Literal["merge", "wait", "refuse"] = "merge"
     """What becomes of runs on one session at a time: their states are merged, or one waits for the other, or is

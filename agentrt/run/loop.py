@@ -54,6 +54,8 @@ async def drive(run: Run) -> RunResponse[Any]:
             error = RunBusy(f"Run {run.run_id!r} was taken over by another process")
             await _failed(run, error)
             raise error from None
+        if run.saved:  # it had ended, or paused, when it was to be cancelled
+            return run.response
         if run.stored and not run.let_go:
             await _cancelled(run)
             if run.cancel_reason is not None:

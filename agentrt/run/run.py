@@ -91,6 +91,8 @@ class Run:
     brought: set[str] = field(default_factory=set[str])
     """Calls of this turn whose results came from outside."""
     stop_reason: StopReason | None = None
+    saved: bool = False
+    """Has its end (or its pause) been stored?"""
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the run is stored, or known to be."""
     let_go: bool = False
@@ -195,7 +197,7 @@ class Run:
         response.status = status
         response.elapsed_s = time.perf_counter() - self.started
         self._sign(last)
-        await self.journal.commit(
+        commit = self.journal.commit(
             last,
             self._conflict,
             before=self._settle,
@@ -204,6 +206,15 @@ class Run:
             response=self.record(),
             state=StateChange(base=self.base_state, mine=self.state) if with_state else None,
         )
+        # a cancellation meanwhile is heard when that is done: a run has one end, and a second one must not be stored
+        saving = asyncio.ensure_future(commit)
+        try:
+            await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            await asyncio.wait([saving])
+            if saving.exception() is None:
+                raise
+            await saving
 
     def _settle(self, committed: Committed) -> None:
         """Take over the state as it was merged; whoever asks for the newest run finds this one from here on."""
@@ -212,6 +223,7 @@ class Run:
             self.state.update(committed.state)
             self.base_state = copy_state(committed.state)
         self.response.session_state = self.state
+        self.saved = True
         if self.on_end is not None:
             self.on_end(self.response)
             self.on_end = None

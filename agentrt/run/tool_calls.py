@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from typing import Any
 
-from agentrt.errors import RunBusy
+from agentrt.errors import CodecError, RunBusy
 from agentrt.models.message import Message, ToolCall
 from agentrt.run.events import BaseEvent, ToolCallCompleted, ToolCallError, ToolCallProgress, ToolCallStarted
 from agentrt.run.response import ToolExecution
@@ -195,6 +196,10 @@ async def _take(run: Run, execution: ToolExecution, function: Function, result: 
     settle(run, execution, changed=changed)
     try:
         await run.journal.write()
+    except CodecError as error:
+        path = re.sub(r'^step \d+\["state"\]', "session_state", error.path)
+        told = f"Tool {function.name!r} left something that storage can't hold: {error}"
+        raise CodecError(told.replace(error.path, path), path=path) from error
     except RunBusy:
         # taken over by somebody else, who may want to know what this call did; its state is not the run's any more
         await run.storage.add_evidence(run.run_id, "evidence", {"execution": execution})

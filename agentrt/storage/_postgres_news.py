@@ -1,7 +1,7 @@
 """Waiting for what others store: LISTEN on a connection of its own, polling where that does not work.
 
-Behind a transaction pooler a LISTEN succeeds and nothing ever arrives, so it is believed only once a notice sent over
-another connection has come through.
+Behind a transaction pooler a LISTEN succeeds and nothing ever arrives. So there is none where the server process is
+not the one that the connection was made to, and it is believed only once a notice sent over another connection arrives.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ class News:
     async def _open(self, connect: Callable[[], Awaitable[Any]]) -> None:
         connection = await connect()
         try:
+            if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
+                raise TimeoutError
             await connection.add_listener(CHANNEL, self._hear)
             probe = f"probe {secrets.token_hex(8)}"
             with self.of(probe) as heard:

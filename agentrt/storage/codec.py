@@ -182,7 +182,8 @@ def _pack_list(value: Sequence[Any]) -> list[Any]:
 
 def _pack_set(value: Iterable[Any]) -> list[Any]:
     try:
-        return sorted((_pack(item) for item in value), key=_encode)  # the same set is always the same text
+        # the same set is always the same text
+        return sorted((_pack(item) for item in value), key=lambda packed: _encode(_clean(packed)))
     except _Unstorable as error:
         error.steps.append("{…}")
         raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -45,7 +44,8 @@ def add(a: int, b: int) -> int:
 
 def scripted(gate: Gate | None = None) -> ScriptedModel:
     words = " ".join(f"w{n}" for n in range(200))
-    return ScriptedModel(reply("first", tool_calls=[("add", {"a": 1, "b": 2})]), reply(words, gate=gate, gate_after=100))
+    call = reply("first", tool_calls=[("add", {"a": 1, "b": 2})])
+    return ScriptedModel(call, reply(words, gate=gate, gate_after=100))
 
 
 async def test_a_handle_gives_all_events_from_the_start_also_after_the_end(open_storage: Open) -> None:

@@ -133,9 +133,9 @@ async def test_a_true_clash_goes_to_the_later_writer_and_is_told() -> None:
     def agent(*replies: Any) -> Agent[Any]:
         return Agent(model=ScriptedModel(*replies), tools=[put], storage=storage, session_id="s")
 
-    async with agent(
-        reply(tool_calls=[("put", {"value": "red"})]), reply("late", gate=gate)
-    ).stream("go", stream_intermediate_steps=True) as run:
+    async with agent(reply(tool_calls=[("put", {"value": "red"})]), reply("late", gate=gate)).stream(
+        "go", stream_intermediate_steps=True
+    ) as run:
         reading = asyncio.create_task(_all(run))
         await gate.reached.wait()
         await agent(reply(tool_calls=[("put", {"value": "blue"})]), "early").arun("go")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentrt import Agent, RunContext, RunLimits, RunResponse, RunStatus, tool
-from agentrt.errors import LimitReached, ModelRateLimited, ModelServerError, OutputTruncated
+from agentrt.errors import CodecError, LimitReached, ModelRateLimited, ModelServerError, OutputTruncated
 from agentrt.run.events import RunCompleted, RunError, ToolCallCompleted, ToolCallError, ToolCallStarted
 from agentrt.storage.in_memory import InMemoryStorage
+from agentrt.storage.sqlite import SqliteStorage
 from agentrt.testing import FunctionModel, ScriptedModel, reply
 
 
@@ -365,3 +367,19 @@ async def test_a_tool_error_is_on_the_record_and_in_the_event() -> None:
     error = next(e for e in events if isinstance(e, ToolCallError))
     assert "ValueError" in error.content
     assert (await run.result()).tools[0].error == "ValueError"
+
+
+async def test_a_value_that_storage_cannot_hold_names_tool_and_path_and_loses_nothing_else(tmp_path: Path) -> None:
+    def put(session_state: dict[str, Any]) -> str:
+        session_state["cart"] = [1, 2, object()]
+        return "put"
+
+    storage = SqliteStorage(db_file=tmp_path / "data.db")
+    agent = Agent(model=ScriptedModel(reply(tool_calls=[("put", {})]), "ok"), tools=[put], storage=storage)
+    with pytest.raises(CodecError, match=r"'put'.*session_state\[\"cart\"\]\[2\]") as caught:
+        await agent.arun("hi", run_id="r")
+    assert caught.value.path == 'session_state["cart"][2]'
+    stored = await storage.load_run("r")
+    assert stored is not None and stored.status is RunStatus.FAILED
+    assert [m.content for m in stored.messages] == ["hi", None, "put"]
+    await storage.aclose()

@@ -179,7 +179,8 @@ async def test_a_late_owner_is_fenced_and_its_result_kept_as_evidence(storage: S
     def agent(model: Any) -> Agent[Any]:
         return Agent(agent_id="a", model=model, tools=[act], storage=storage)
 
-    late = asyncio.create_task(agent(ScriptedModel(reply(tool_calls=[("act", {})]))).arun("go", run_id="r", session_id="s"))
+    calling = ScriptedModel(reply(tool_calls=[("act", {})]))
+    late = asyncio.create_task(agent(calling).arun("go", run_id="r", session_id="s"))
     async with asyncio.timeout(5):
         await acted.wait()
         stored = await storage.load_run("r")
