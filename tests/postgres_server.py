@@ -162,11 +162,14 @@ class _Backend:
         self.reader, self.writer, self.free = reader, writer, free
         self.client: asyncio.StreamWriter | None = None
         self.greeting = b""
+        self.key = b""
 
     async def start(self, startup: bytes) -> None:
         self.writer.write(startup)
         while (message := await _message(self.reader))[:1] != b"Z":
-            if message[:1] != b"K":
+            if message[:1] == b"K":
+                self.key = message
+            else:
                 self.greeting += message
 
     async def pump(self) -> None:
@@ -186,28 +189,34 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def transaction_pooler(url: str, *, size: int = 3) -> AsyncGenerator[str]:
-    """As pgbouncer with `pool_mode = transaction`: each transaction goes to the next of `size` server connections."""
+async def transaction_pooler(url: str, *, size: int = 3, hides: bool = False) -> AsyncGenerator[str]:
+    """As pgbouncer with `pool_mode = transaction`: each transaction goes to the next of `size` server connections.
+
+    With `hides`, clients are told the process id of a server and not one of the pooler's own.
+    """
     free: asyncio.Queue[_Backend] = asyncio.Queue()
     backends: list[_Backend] = []
     pumps: list[asyncio.Task[None]] = []
+    opening = asyncio.Lock()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         length = await reader.readexactly(4)
         startup = length + await reader.readexactly(struct.unpack("!i", length)[0] - 4)
-        while len(backends) < size:
-            backend = _Backend(*await asyncio.open_unix_connection(f"{_host(url)}/.s.PGSQL.5432"), free)
-            backends.append(backend)
-            await backend.start(startup)
-            pumps.append(asyncio.create_task(backend.pump()))
-            free.put_nowait(backend)
-        writer.write(backends[0].greeting + b"K\x00\x00\x00\x0c" + bytes(8) + b"Z\x00\x00\x00\x05I")
-        backend = None
+        async with opening:
+            while len(backends) < size:
+                backend = _Backend(*await asyncio.open_unix_connection(f"{_host(url)}/.s.PGSQL.5432"), free)
+                await backend.start(startup)
+                backends.append(backend)
+                pumps.append(asyncio.create_task(backend.pump()))
+                free.put_nowait(backend)
+        key = backends[0].key if hides else b"K\x00\x00\x00\x0c" + bytes(8)
+        writer.write(backends[0].greeting + key + b"Z\x00\x00\x00\x05I")
+        lent: _Backend | None = None
         while (message := await _message(reader))[:1] != b"X":
-            if backend is None or backend.client is not writer:
-                backend = await free.get()
-                backend.client = writer
-            backend.writer.write(message)
+            if lent is None or lent.client is not writer:
+                lent = await free.get()
+                lent.client = writer
+            lent.writer.write(message)
 
     async with _listening(url, serve) as pooler_url:
         try:

@@ -98,7 +98,7 @@ class LoopPool:
             try:
                 await connection.execute("COMMIT")
             except FAILURES as error:
-                if isinstance(error, TimeoutError) or is_lost(error) or connection.is_closed():
+                if isinstance(error, TimeoutError) or is_lost(error) or _is_gone(connection):
                     raise Unknown(transaction.number, result) from error
                 raise
             return result
@@ -234,10 +234,21 @@ class LoopPool:
 
 async def _clean_up(connection: Connection, error: BaseException) -> None:
     """Leave no transaction open on the connection: roll back, or close it where that can't be waited for."""
+    if _is_gone(connection):
+        return
     if isinstance(error, asyncio.CancelledError) or is_lost(error):  # only the end of the loop cancels a call
         connection.terminate()
-    elif not connection.is_closed() and connection.is_in_transaction():
+    elif connection.is_in_transaction():
         try:
             await connection.execute("ROLLBACK", timeout=_CLOSE_S)
         except FAILURES:
-            connection.terminate()
+            if not _is_gone(connection):
+                connection.terminate()
+
+
+def _is_gone(connection: Connection) -> bool:
+    """A pool takes a connection that was closed back at once, and it can't even be asked any more."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True

@@ -29,8 +29,8 @@ class PostgresSql(Sql):
         self.find_schema = "SELECT 1 FROM pg_namespace WHERE nspname = $1"
         self.create_schema = f'CREATE SCHEMA "{schema}"'
         self.find_tables = (
-            "SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
-            "WHERE relname = ANY($1::text[]) "
+            "SELECT format('%I.%I', nspname, relname) FROM pg_class "
+            "JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE relname = ANY($1::text[]) "
             "AND CASE WHEN $2::text IS NULL THEN pg_table_is_visible(pg_class.oid) ELSE nspname = $2 END"
         )
 

@@ -137,18 +137,24 @@ def error_block(message: str, kind: str) -> TextBlock:
 
 def pause_block(response: RunResponse[Any]) -> TextBlock | None:
     """What a paused run waits for; None when it waits for nothing that is known here."""
-    waits: Sequence[tuple[Iterable[ToolExecution], Callable[[ToolExecution], str]]] = (
-        (response.tools_requiring_confirmation, lambda tool: "needs to be confirmed"),
-        (response.tools_requiring_user_input, lambda tool: f"needs {_missing(tool)}"),
-        (response.tools_awaiting_external_execution, lambda tool: "is to be executed outside"),
-    )
-    lines = [f"{call_text(tool)} {need(tool)}" for tools, need in waits for tool in tools]
+    lines = [f"{call_text(tool)} {need}" for tool in response.tools if (need := need_text(tool))]
     return TextBlock(title="Paused", style="yellow", text="\n".join(lines)) if lines else None
 
 
-def _missing(tool: ToolExecution) -> str:
-    names = [one.name for one in tool.user_input_schema or () if one.value is None]
-    return "a value for " + ", ".join(names) if names else "an answer"
+def need_text(tool: ToolExecution) -> str:
+    """What a call still waits for, as the end of a sentence; "" when it waits for nothing."""
+    if tool.is_done or tool.confirmed is False:
+        return ""
+    needs: list[str] = []
+    if tool.requires_confirmation and tool.confirmed is None:
+        needs.append("needs to be confirmed")
+    if tool.unknown_outcome and tool.confirmed is None:
+        needs.append("was cut while it ran, and may have acted")
+    if tool.requires_user_input and (names := [one.name for one in tool.user_input_schema or () if one.value is None]):
+        needs.append(f"needs a value for {', '.join(names)}")
+    if tool.external_execution_required:
+        needs.append("is to be executed outside")
+    return clean(" and ".join(needs))
 
 
 # --- texts -----------------------------------------------------------------------------------------------------------

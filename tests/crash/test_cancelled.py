@@ -1,0 +1,177 @@
+"""Tasks are cancelled wherever they can be: what was committed stays, the run says so, the storage is as good as new."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentrt import Agent, RunContext, RunStatus, tool
+from agentrt.models.base import ModelRequest
+from agentrt.storage.base import Storage
+from agentrt.testing import FunctionModel, Reply, reply
+from tests.crash.checks import check_ended
+from tests.crash.databases import KINDS, new_url, open_storage, open_transactions
+
+TURNS = [
+    [("note", {"item": "a"}), ("look", {"what": "x"}), ("note", {"item": "b"})],
+    [("slow", {}), ("look", {"what": "y"})],
+]
+
+
+def agent(storage: Any, **options: Any) -> Agent[Any]:
+    async def note(item: str, session_state: dict[str, Any]) -> str:
+        session_state.setdefault("items", []).append(item)
+        await asyncio.sleep(0)
+        return f"noted {item}"
+
+    @tool(effect="pure")
+    async def look(what: str) -> str:
+        return f"saw {what}"
+
+    async def slow(ctx: RunContext) -> Any:
+        for n in range(3):
+            yield n
+            await asyncio.sleep(0)
+
+    def answer(request: ModelRequest) -> Reply | str:
+        turn = sum(bool(message.tool_calls) for message in request.messages)
+        text = f"this is turn {turn}"
+        return reply(text, tool_calls=TURNS[turn]) if turn < len(TURNS) else text
+
+    return Agent(agent_id="a", model=FunctionModel(answer), tools=[note, look, slow], storage=storage, **options)
+
+
+class Cancelling:
+    """A storage at one of whose writes `cancel` is called: before it, while it is under way, or when it is done."""
+
+    def __init__(self, storage: Storage, write: int, when: str, times: int) -> None:
+        self._storage, self._write, self._when, self._times = storage, write, when, times
+        self.writes = 0
+        self.cancel: Callable[[], object] = lambda: None
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._storage, name)
+        if name not in ("begin", "commit", "claim"):
+            return method
+
+        async def cancelling(*args: Any, **options: Any) -> Any:
+            self.writes += 1
+            is_it = self.writes == self._write
+            if is_it and self._when == "before":
+                self._cancel()
+            if is_it and self._when == "during":
+                asyncio.get_running_loop().call_soon(self._cancel)
+            result = await method(*args, **options)
+            if is_it and self._when == "after":
+                self._cancel()
+            return result
+
+        return cancelling
+
+    def _cancel(self) -> None:
+        self.cancel()
+        if self._times > 1:  # and again while the first is being heard
+            asyncio.get_running_loop().call_soon(self.cancel)
+            asyncio.get_running_loop().call_later(0.001, self.cancel)
+
+
+async def plain(storage: Any, run_id: str, hold: Callable[[Callable[[], object]], None]) -> None:
+    task = asyncio.create_task(agent(storage).arun("go", run_id=run_id, session_id="s"))
+    hold(task.cancel)
+    await asyncio.wait([task])
+    assert task.cancelled() or task.result().status is RunStatus.COMPLETED
+
+
+async def streamed(storage: Any, run_id: str, hold: Callable[[Callable[[], object]], None]) -> None:
+    async def read() -> None:
+        async with agent(storage).stream("go", run_id=run_id, session_id="s", stream_intermediate_steps=True) as run:
+            last = 0
+            async for event in run:
+                if not event.is_delta:
+                    assert event.seq == last + 1
+                    last = event.seq
+
+    task = asyncio.create_task(read())
+    hold(task.cancel)
+    await asyncio.wait([task])
+    assert task.cancelled() or task.result() is None
+
+
+async def in_background(storage: Any, run_id: str, hold: Callable[[Callable[[], object]], None]) -> None:
+    """The driver itself is cancelled, as the end of an event loop does, and a reader sees it to its end."""
+    before = asyncio.all_tasks()
+    starting = asyncio.create_task(agent(storage).start("go", run_id=run_id, session_id="s"))
+
+    def cancel() -> None:
+        for task in asyncio.all_tasks() - before - {starting, *readers}:
+            if "agentrt run" in task.get_name():
+                task.cancel()
+
+    readers: set[asyncio.Task[Any]] = set()
+    hold(cancel)
+    await asyncio.wait([starting])
+    if starting.cancelled():
+        return
+    handle = starting.result()
+
+    async def read() -> list[Any]:
+        return [event async for event in handle.events()]
+
+    reader = asyncio.create_task(read())
+    readers.add(reader)
+    events = await reader
+    facts = [event.seq for event in events if not event.is_delta]
+    assert facts == list(range(1, len(facts) + 1))
+    assert events[-1].event in ("RunCompleted", "RunCancelled")
+    await asyncio.wait([handle.driver])
+
+
+WAYS = {"plain": plain, "streamed": streamed, "background": in_background}
+
+
+async def cancel_once(storage: Storage, way: str, run_id: str, hold: Any, cancelling: Any) -> str:
+    before = asyncio.all_tasks()
+    async with asyncio.timeout(20):
+        await WAYS[way](cancelling, run_id, hold)
+        while leftover := [task for task in asyncio.all_tasks() - before if "agentrt run" in task.get_name()]:
+            await asyncio.wait(leftover)
+    assert asyncio.all_tasks() == before
+    if await storage.load_run(run_id) is None:
+        return "never stored"
+    return (await check_ended(storage, run_id)).status
+
+
+@pytest.fixture(params=KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return new_url(request.param, tmp_path)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("way", WAYS)
+async def test_cancelled_at_every_write(url: str, way: str, times: int) -> None:
+    storage = open_storage(url)
+    seen: Counter[str] = Counter()
+    write = 0
+    while True:
+        write += 1
+        for when in ("before", "during", "after"):
+            cancelling = Cancelling(storage, write, when, times)
+            run_id = f"{way}-{write}-{when}"
+
+            def hold(cancel: Callable[[], object], cancelling: Any = cancelling) -> None:
+                cancelling.cancel = cancel
+
+            seen[await cancel_once(storage, way, run_id, hold, cancelling)] += 1
+            assert await open_transactions(url) == 0, run_id
+        if cancelling.writes < write:
+            break
+    assert write > 5
+    response = await agent(storage).arun("go", session_id="s")
+    assert response.status is RunStatus.COMPLETED
+    await storage.aclose()
