@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
 from typing_extensions import Unpack
 
 from agentrt import _sync
+from agentrt._threads import run_in_thread
 from agentrt.agent import _views
 from agentrt.agent._input import to_messages
 from agentrt.models.base import Model, ToolChoice
@@ -169,8 +170,19 @@ class Agent(RunDefinition[Out]):
         return self._stream(run, events=False).run_to_end()
 
     async def aprint_response(self, input: Any, **options: Unpack[PrintOptions]) -> None:
-        """Run, and show message, reasoning, tool calls and answer in the terminal; as they come with `stream=True`."""
-        await self._print(input, *self._open_print(input, options))
+        """Run, and show message, reasoning, tool calls and answer in the terminal; as they come with `stream=True`.
+
+        At a terminal, what a pause waits for is asked, and the run goes on; elsewhere it is shown, and the run stays
+        paused.
+        """
+        run, shown = self._open_print(input, options)
+        response = await self._print(input, run, shown)
+        while response.is_paused and (ask := _terminal()):
+            from agentrt.utils._ask import decide
+
+            if not await run_in_thread(decide, response, ask):
+                break
+            response = await self._print(None, self._answered(response, options), shown)
 
     async def start(self, input: Any, **options: Unpack[RunOptions]) -> RunHandle[Out]:
         """Begin a run in the background, and return once it is stored: `run_id`, `events()`, `result()`, `cancel()`."""
@@ -272,7 +284,15 @@ class Agent(RunDefinition[Out]):
 
     def print_response(self, input: Any, **options: Unpack[PrintOptions]) -> None:
         """`aprint_response`, from code that is not async."""
-        _sync.call(self._print, input, *self._open_print(input, options), instead="aprint_response")
+        run, shown = self._open_print(input, options)
+        response = _sync.call(self._print, input, run, shown, instead="aprint_response")
+        while response.is_paused and (ask := _terminal()):
+            from agentrt.utils._ask import decide
+
+            if not decide(response, ask):
+                break
+            run = self._answered(response, options)
+            response = _sync.call(self._print, None, run, shown, instead="aprint_response")
 
     def cli_app(self, **options: Any) -> None:
         """Chat with this agent in the terminal."""
@@ -359,10 +379,15 @@ class Agent(RunDefinition[Out]):
         shown: dict[str, Any] = {name: options[name] for name in options.keys() & _PRINTING}
         return self._open(input, cast("RunOptions", {k: v for k, v in options.items() if k not in shown})), shown
 
-    async def _print(self, input: Any, run: Run, shown: dict[str, Any]) -> None:
-        from agentrt.utils.pprint import aprint_run
+    def _answered(self, response: RunResponse[Any], options: PrintOptions) -> Run:
+        """Make the run that goes on with a paused one whose tools were decided, with what was given to that one."""
+        given = cast("ContinueOptions", {name: options[name] for name in options.keys() & _REPLACING})
+        return self._reopen(response, None, None, given)
 
-        await aprint_run(
+    async def _print(self, input: Any, run: Run, shown: dict[str, Any]) -> RunResponse[Out]:
+        from agentrt.utils.pprint import ashow_run
+
+        return await ashow_run(
             self._stream(run, all_steps=True),
             message=input if shown.get("show_message", True) else None,
             stream=shown.get("stream", False),
@@ -456,6 +481,13 @@ class Agent(RunDefinition[Out]):
 
 
 _LIMITS = RunLimits()
+
+
+def _terminal() -> Callable[[str], str] | None:
+    """What asks somebody who sits at a terminal, if anybody does."""
+    from agentrt.utils._ask import at_terminal
+
+    return at_terminal()
 
 
 def _check(options: ContinueOptions) -> None:

@@ -7,17 +7,36 @@ happens meanwhile (a tool's progress, a second tool's result) waits and goes alo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from agentrt.errors import StorageError
 from agentrt.run.encoding import event_to_json
 from agentrt.run.events import BaseEvent, DeltaEvent
 from agentrt.storage.base import Committed, Conflict, RunChange, Step, Storage
 
+T = TypeVar("T")
+
 DELTAS_S = 0.075
 """How long deltas are gathered before they are stored for readers in other processes."""
+
+
+async def carried_out(work: Coroutine[Any, Any, T]) -> T:
+    """Await to the end what a cancellation must not leave half known; it goes on then, unless the work has failed.
+
+    Storage carries out what was called, whoever is cancelled: to leave it would be not to know what is stored.
+    """
+    task, cancelled = asyncio.ensure_future(work), None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    result = task.result()
+    if cancelled is not None:
+        raise cancelled
+    return result
 
 
 class Journal:
@@ -35,8 +54,8 @@ class Journal:
         self.readers: list[Callable[[BaseEvent], None]] = []
         self.attachable = False
         self.keeps = self.keeps_steps = steps and storage.durable
-        self.unstored: list[DeltaEvent] = []
-        """Deltas that were announced and are not yet stored, joined where they may be."""
+        self._gathered: list[DeltaEvent] = []
+        self._in_flight: list[DeltaEvent] = []
         self.last_step = 0
         self.announced = 0
         """The number of the last fact that was announced: that is where deltas stand."""
@@ -46,10 +65,16 @@ class Journal:
         self._writing = asyncio.Lock()
         self._soon: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._ended = False
 
     def keep_for_readers(self) -> None:
         """Store facts and deltas, for readers that come later."""
         self.attachable = self.keeps = True
+
+    @property
+    def unstored(self) -> list[DeltaEvent]:
+        """Deltas that were announced and are perhaps not stored yet, joined where they may be."""
+        return [*self._in_flight, *self._gathered]
 
     def resume_at(self, seq: int, step: int) -> None:
         """Go on counting where an earlier driver of the run stopped."""
@@ -57,7 +82,9 @@ class Journal:
         self.last_step = step
 
     def add(self, event: BaseEvent) -> None:
-        """Take a fact, which the next write stores and announces."""
+        """Take a fact, which the next write stores and announces. What comes after the run's last one is too late."""
+        if self._ended:
+            return
         self._numbered += 1
         event.seq = self._numbered
         if self.keeps:
@@ -77,19 +104,22 @@ class Journal:
         for read in self.readers:
             read(event)
         if self.attachable:
-            if self.unstored and (joined := self.unstored[-1].joined(event)) is not None:
-                self.unstored[-1] = joined
+            gathered = self._gathered
+            if gathered and (joined := gathered[-1].joined(event)) is not None:
+                gathered[-1] = joined
             else:
-                self.unstored.append(event)
+                gathered.append(event)
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(DELTAS_S, self.write_soon)
 
     async def write(self) -> None:
         """Store what was taken, in one transaction, and announce it."""
-        if not self.keeps:
-            return
+        if self.keeps:
+            await carried_out(self._write())
+
+    async def _write(self) -> None:
         async with self._writing:
-            if self._events or self._steps or self.unstored:
+            if self._events or self._steps or self._gathered:
                 events, change = self._take()
                 change.events = [_stored(event) for event in events]
                 change.last_seq = self._numbered
@@ -97,10 +127,19 @@ class Journal:
                 self._announce(events)
 
     def write_soon(self) -> None:
-        """Have what was taken written without waiting for it. `commit` waits, so it never outlives the run."""
+        """Have what was taken written without waiting for it. What fails is in the next write again."""
         self._timer = None
-        if self.keeps and (self._soon is None or self._soon.done()):
-            self._soon = asyncio.get_running_loop().create_task(self.write())
+        if self.keeps and not self._ended and (self._soon is None or self._soon.done()):
+            self._soon = asyncio.get_running_loop().create_task(self._write())
+            self._soon.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def quiet(self) -> None:
+        """Begin no more writes by oneself, and wait for one that is under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._soon is not None and not self._soon.done():
+            await asyncio.wait([self._soon])
 
     async def commit(
         self,
@@ -112,12 +151,23 @@ class Journal:
     ) -> None:
         """Store a change of the run with all that was taken and its `last` event; call `before`; announce.
 
-        A place where the state clashed with what other runs made of it becomes a fact before the last one.
+        A place where the state clashed with what other runs made of it becomes a fact before the last one. The change
+        stands for all steps. Nothing comes after it: a cancellation meanwhile is too late.
         """
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._soon is not None:
-            await self._soon
+        try:
+            await carried_out(self._commit(last, on_conflict, before, change))
+        except asyncio.CancelledError:
+            if not self._ended:
+                raise
+
+    async def _commit(
+        self,
+        last: BaseEvent,
+        on_conflict: Callable[[Conflict], BaseEvent],
+        before: Callable[[Committed], None],
+        change: dict[str, Any],
+    ) -> None:
+        await self.quiet()
         async with self._writing:
             events, commit = self._take()
             first = self._numbered + 1
@@ -130,19 +180,24 @@ class Journal:
                 commit.last_seq = last.seq
                 return [_stored(event) for event in (*events, *ending)] if self.keeps else ()
 
-            commit = replace(commit, events=facts, **change)
+            commit = replace(commit, steps=(), events=facts, **change)
             committed = await self._store(commit, events)
             self._numbered = last.seq
+            self._ended = True
             before(committed)
             self._announce([*events, *ending])
 
     async def _store(self, change: RunChange, events: list[BaseEvent]) -> Committed:
-        """Commit. What storage refuses is taken back, so that the reader is told of it with the run's last event."""
+        """Commit. What storage refuses is taken back, for the next write and the run's last one."""
         try:
             return await self.storage.commit(change)
         except StorageError:
             self._events[:0] = events
+            self._steps[:0] = change.steps
+            self._gathered[:0] = self._in_flight
             raise
+        finally:
+            self._in_flight = []
 
     def give_up(self) -> None:
         """Announce what was taken although it could not be stored: the run has failed, and its reader is told."""
@@ -152,7 +207,7 @@ class Journal:
         """Return the facts that wait, and a change that holds the steps and deltas that do."""
         events, self._events = self._events, []
         steps, self._steps = self._steps, []
-        deltas, self.unstored = self.unstored, []
+        deltas, self._in_flight, self._gathered = self._gathered, self._gathered, []
         change = RunChange(run_id=self.run_id, session_id=self.session_id, epoch=self.epoch, steps=steps)
         change.deltas = [(delta.seq, delta.offset, event_to_json(delta)) for delta in deltas]
         return events, change

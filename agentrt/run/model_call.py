@@ -49,9 +49,10 @@ async def call_model(run: Run, *, last_turn: bool) -> ModelAnswer:
     name = f"{run.model.provider}:{run.model.id}"
     request = _request(run, last_turn)
     run.fact(ModelCallStarted(index=run.model_calls, model=name))
-    await run.journal.write()
     draft = _Draft(run)
     try:
+        await run.journal.write()
+        draft.started = time.perf_counter()
         answer = await _attempts(run.model, request, draft)
     except BaseException as error:
         # the partial answer stays on the run, marked; a cancelled call passes here too

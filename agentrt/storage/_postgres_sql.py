@@ -44,7 +44,7 @@ class PostgresSql(Sql):
             "SELECT CASE WHEN $17::boolean THEN (SELECT run_id FROM {t}_runs WHERE status = 'RUNNING' "
             "AND session_id = $2 AND lease_until > {now} LIMIT 1) END, " + _history("$2", "$18")
         )
-        self.read_history = named(f"SELECT {_history('$1', '$2')}")
+        self.read_history = named(f"SELECT {_history('$1', '$2', 'AND number < $3')}")
         self.lock_state = named("SELECT state, txid_current() FROM {t} WHERE session_id = $1 FOR UPDATE")
         self.lock_run = named("SELECT txid_current() FROM {t}_runs WHERE run_id = $1 FOR UPDATE")
         steps = ", ".join(
@@ -177,10 +177,11 @@ class CommitRows:
         self.deltas = list(zip(*last.values(), strict=True))
 
 
-def _history(session_id: str, limit: str) -> str:
+def _history(session_id: str, limit: str, bound: str = "") -> str:
     """An array of the messages of ended runs, oldest first."""
     return (
         "ARRAY(SELECT messages FROM (SELECT number, messages FROM {t}_runs "
-        f"WHERE session_id = {session_id} AND number > 0 AND status IN ({ENDED}) ORDER BY number DESC LIMIT {limit}) "
+        f"WHERE session_id = {session_id} AND number > 0 {bound} AND status IN ({ENDED}) "
+        f"ORDER BY number DESC LIMIT {limit}) "
         "AS ended ORDER BY number)"
     )

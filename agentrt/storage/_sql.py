@@ -44,6 +44,7 @@ _MIGRATIONS: Final = (
         "base_state TEXT)",
         "CREATE INDEX {t}_runs_session ON {t}_runs (session_id, number)",
         "CREATE INDEX {t}_runs_running ON {t}_runs (session_id, run_id) WHERE status = 'RUNNING'",
+        "CREATE INDEX {t}_runs_paused ON {t}_runs (run_id) WHERE status = 'PAUSED'",
         "CREATE INDEX {t}_runs_ended ON {t}_runs (ended_at) WHERE ended_at IS NOT NULL",
         "CREATE INDEX {t}_runs_deltas ON {t}_runs (ended_at) WHERE has_deltas = 1",
         "CREATE TABLE {t}_steps (run_id TEXT NOT NULL, number BIGINT NOT NULL, kind TEXT NOT NULL, "
@@ -126,12 +127,15 @@ class Sql:
             "ORDER BY number DESC LIMIT ?"
         )
         # by the index of running runs: with a plain run_id, SQLite would go through all runs by their key
-        self.list_unfinished = named(
-            f"SELECT {RUN_COLUMNS}, input, response FROM {{t}}_runs WHERE status = 'RUNNING' AND run_id || '' > ? "
-            "ORDER BY run_id || '' LIMIT ?"
-        )
+        self.list_unfinished = {
+            status: named(
+                f"SELECT {RUN_COLUMNS}, input, response FROM {{t}}_runs WHERE status = '{status.value}' "
+                "AND run_id || '' > ? ORDER BY run_id || '' LIMIT ?"
+            )
+            for status in (RunStatus.RUNNING, RunStatus.PAUSED)
+        }
         self.history = named(
-            "SELECT messages FROM {t}_runs WHERE session_id = ? AND number > 0 "
+            "SELECT messages FROM {t}_runs WHERE session_id = ? AND number > 0 AND number < ? "
             f"AND status IN ({ENDED}) ORDER BY number DESC LIMIT ?"
         )
 

@@ -227,11 +227,16 @@ class Storage(Protocol):
         ...
 
     async def add_evidence(self, run_id: str, kind: str, data: dict[str, Any]) -> None:
-        """Keep what an owner that was taken over had still to say, as a step with a negative number."""
+        """Keep word of somebody who does not drive the run, as a step with a negative number: the first has -1.
+
+        What an owner that was taken over had still to say is such, and what was decided about a pause.
+        """
         ...
 
-    async def list_unfinished(self, *, limit: int = 100, after: str | None = None) -> list[StoredRun]:
-        """Return runs that are RUNNING, without messages and steps, by `run_id`; those after `after` if given."""
+    async def list_unfinished(
+        self, *, status: RunStatus = RunStatus.RUNNING, limit: int = 100, after: str | None = None
+    ) -> list[StoredRun]:
+        """Return runs that are RUNNING, or PAUSED, without messages and steps, by `run_id`; those after `after`."""
         ...
 
     async def load_run(self, run_id: str) -> StoredRun | None:
@@ -242,8 +247,13 @@ class Storage(Protocol):
         """Return the session, or None."""
         ...
 
-    async def load_history(self, session_id: str, *, runs: int | None = None) -> list[list[Message]]:
-        """Return the messages of the session's last `runs` ended runs (None: all), oldest first, run by run."""
+    async def load_history(
+        self, session_id: str, *, runs: int | None = None, before: int | None = None
+    ) -> list[list[Message]]:
+        """Return the messages of the session's last `runs` ended runs (None: all), oldest first, run by run.
+
+        With `before`, of those whose number is less.
+        """
         ...
 
     async def list_sessions(

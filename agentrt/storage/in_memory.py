@@ -193,10 +193,15 @@ class InMemoryStorage(Storage):
             number = min(0, steps[0].number if steps else 0) - 1
             steps.insert(0, Step(number=number, kind=kind, data=copy_state(data)))
 
-    async def list_unfinished(self, *, limit: int = 100, after: str | None = None) -> list[StoredRun]:
+    async def list_unfinished(
+        self, *, status: RunStatus = RunStatus.RUNNING, limit: int = 100, after: str | None = None
+    ) -> list[StoredRun]:
         with self._lock:
-            found = sorted(run_id for run_id in self._running if after is None or run_id > after)
-            return [_listed(self._running[run_id]) for run_id in found[:limit]]
+            runs = self._running if status is RunStatus.RUNNING else self._runs
+            found = sorted(
+                run_id for run_id, kept in runs.items() if kept.stored.status is status and run_id > (after or "")
+            )
+            return [_listed(runs[run_id]) for run_id in found[:limit]]
 
     async def load_run(self, run_id: str) -> StoredRun | None:
         with self._lock:
@@ -218,10 +223,12 @@ class InMemoryStorage(Storage):
             session = self._sessions.get(session_id)
             return replace(session.stored, state=copy_state(session.stored.state)) if session is not None else None
 
-    async def load_history(self, session_id: str, *, runs: int | None = None) -> list[list[Message]]:
+    async def load_history(
+        self, session_id: str, *, runs: int | None = None, before: int | None = None
+    ) -> list[list[Message]]:
         with self._lock:
             session = self._sessions.get(session_id)
-            return self._history(session, runs) if session is not None else []
+            return self._history(session, runs, before) if session is not None else []
 
     async def list_sessions(
         self, *, user_id: str | None = None, agent_id: str | None = None, limit: int = 50, offset: int = 0
@@ -367,12 +374,12 @@ class InMemoryStorage(Storage):
             self._forget(run.stored.run_id)
         return session is not None
 
-    def _history(self, session: _Session, runs: int | None) -> list[list[Message]]:
+    def _history(self, session: _Session, runs: int | None, before: int | None = None) -> list[list[Message]]:
         history: list[list[Message]] = []
         for run in reversed(session.own_runs):
             if runs is not None and len(history) >= runs:
                 break
-            if run.stored.status.is_terminal:
+            if run.stored.status.is_terminal and (before is None or run.stored.number < before):
                 history.append(list(run.stored.messages))
         return history[::-1]
 

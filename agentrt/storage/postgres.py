@@ -250,8 +250,11 @@ class PostgresStorage(Storage):
         run.steps = [Step(number=number, kind=kind, data=loads(data)) for number, kind, data in steps]
         return run
 
-    async def load_history(self, session_id: str, *, runs: int | None = None) -> list[list[Message]]:
-        ((texts,),) = await self._fetch(self._sql.read_history, session_id, runs)
+    async def load_history(
+        self, session_id: str, *, runs: int | None = None, before: int | None = None
+    ) -> list[list[Message]]:
+        bounds = (session_id, runs, _MAX if before is None else before)
+        ((texts,),) = await self._fetch(self._sql.read_history, *bounds)
         return histories(texts)
 
     async def list_runs(self, session_id: str, *, limit: int = 50, before: int | None = None) -> list[StoredRun]:
@@ -338,8 +341,10 @@ class PostgresStorage(Storage):
         here = await self._loops.here()
         await here.pool.transact(work, run_id=run_id)
 
-    async def list_unfinished(self, *, limit: int = 100, after: str | None = None) -> list[StoredRun]:
-        rows = await self._fetch(self._sql.list_unfinished, after or "", limit)
+    async def list_unfinished(
+        self, *, status: RunStatus = RunStatus.RUNNING, limit: int = 100, after: str | None = None
+    ) -> list[StoredRun]:
+        rows = await self._fetch(self._sql.list_unfinished[status], after or "", limit)
         return [with_texts(run_of(facts), input, response) for *facts, input, response in rows]
 
     # --- sessions ----------------------------------------------------------------------------------------------------

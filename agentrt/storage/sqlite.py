@@ -198,8 +198,11 @@ class SqliteStorage(Storage):
         run.steps = [Step(number=number, kind=kind, data=loads(data)) for number, kind, data in steps]
         return run
 
-    async def load_history(self, session_id: str, *, runs: int | None = None) -> list[list[Message]]:
-        return _oldest_first(await self._read(lambda connection: self._read_history(connection, session_id, runs)))
+    async def load_history(
+        self, session_id: str, *, runs: int | None = None, before: int | None = None
+    ) -> list[list[Message]]:
+        rows = await self._read(lambda connection: self._read_history(connection, session_id, runs, before))
+        return _oldest_first(rows)
 
     async def list_runs(self, session_id: str, *, limit: int = 50, before: int | None = None) -> list[StoredRun]:
         bounds = (session_id, _MAX if before is None else before, limit)
@@ -267,9 +270,11 @@ class SqliteStorage(Storage):
         if not await self._change([self._sql.insert_evidence], (kind, dumps(data, "evidence"), run_id)):
             raise RunNotFound(f"There is no run {run_id!r}")
 
-    async def list_unfinished(self, *, limit: int = 100, after: str | None = None) -> list[StoredRun]:
-        bounds = (after or "", limit)
-        rows = await self._read(lambda connection: connection.execute(self._sql.list_unfinished, bounds).fetchall())
+    async def list_unfinished(
+        self, *, status: RunStatus = RunStatus.RUNNING, limit: int = 100, after: str | None = None
+    ) -> list[StoredRun]:
+        statement, bounds = self._sql.list_unfinished[status], (after or "", limit)
+        rows = await self._read(lambda connection: connection.execute(statement, bounds).fetchall())
         return [with_texts(run_of(facts), input, response) for *facts, input, response in rows]
 
     # --- sessions ----------------------------------------------------------------------------------------------------
@@ -319,10 +324,13 @@ class SqliteStorage(Storage):
 
     # --- in a transaction --------------------------------------------------------------------------------------------
 
-    def _read_history(self, connection: Connection, session_id: str, runs: int | None) -> list[tuple[str | None]]:
+    def _read_history(
+        self, connection: Connection, session_id: str, runs: int | None, before: int | None = None
+    ) -> list[tuple[str | None]]:
         if runs == 0:
             return []
-        return connection.execute(self._sql.history, (session_id, -1 if runs is None else runs)).fetchall()
+        bounds = (session_id, _MAX if before is None else before, -1 if runs is None else runs)
+        return connection.execute(self._sql.history, bounds).fetchall()
 
     def _tidy(self, connection: Connection) -> None:
         self._delete_old(connection, self._keep_events, _DELTAS_KEPT_S * _SECOND, _TIDIED)
