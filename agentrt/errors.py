@@ -25,6 +25,8 @@
     │   └── ToolTimeout
     ├── LimitReached                  limit, value, setting
     ├── OutputValidationError         the answer is not what `response_model` asks for; text
+    ├── InputRefused                  raise it in a pre-hook: the run fails, and no model is asked; reason
+    ├── OutputRefused                 raise it in a post-hook: the run fails, and the answer is not given; reason
     ├── StorageError
     │   ├── CodecError                a value that storage can't hold; path
     │   ├── RunNotFound
@@ -34,6 +36,8 @@
     │   ├── RunMismatch               the run_id is known, with another input
     │   ├── AlreadyContinued          the pause was continued by somebody else
     │   └── SessionAccessDenied       the session belongs to another user
+    ├── DecisionRefused               a decision about a paused run that can't be taken; nothing was stored
+    │   └── UserInputInvalid          a value that a user gave does not fit the field; tool, field
     ├── AmbiguousRun                  "the newest run" has no one answer here
     └── SyncInAsyncError              a sync method called on the runtime's own event loop
 
@@ -214,6 +218,22 @@ class OutputValidationError(AgentRTError):
         self.text = text
 
 
+class InputRefused(AgentRTError):
+    """Raise it in a `pre_hook` of an agent: the run fails with it before a model is asked."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class OutputRefused(AgentRTError):
+    """Raise it in a `post_hook` of an agent: the run fails with it, and the answer is no part of the history."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class StorageError(AgentRTError):
     """Storage could not do what was asked; nothing was half done."""
 
@@ -252,6 +272,19 @@ class AlreadyContinued(StorageError):
 
 class SessionAccessDenied(StorageError):
     """The session belongs to another user."""
+
+
+class DecisionRefused(AgentRTError):
+    """A decision can't be taken: nothing was asked, its values don't fit, or the tool is gone. Nothing was stored."""
+
+
+class UserInputInvalid(DecisionRefused):
+    """A value that a user gave for a field of a tool call does not fit, or there is no such field."""
+
+    def __init__(self, message: str, *, tool: str, field: str) -> None:
+        super().__init__(message)
+        self.tool = tool
+        self.field = field
 
 
 class AmbiguousRun(AgentRTError):

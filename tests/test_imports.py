@@ -30,6 +30,7 @@ LEVELS = {
     "models.message": DATA,
     "run.__init__": DATA,
     "run.context": DATA,
+    "run.decisions": DATA,
     "run.encoding": DATA,
     "run.events": DATA,
     "run.limits": DATA,

@@ -177,11 +177,7 @@ class Agent(RunDefinition[Out]):
         """
         run, shown = self._open_print(input, options)
         response = await self._print(input, run, shown)
-        while response.is_paused and (ask := _terminal()):
-            from agentrt.utils._ask import decide
-
-            if not await run_in_thread(decide, response, ask):
-                break
+        while response.is_paused and await run_in_thread(_ask_user, response):
             response = await self._print(None, self._answered(response, options), shown)
 
     async def start(self, input: Any, **options: Unpack[RunOptions]) -> RunHandle[Out]:
@@ -286,11 +282,7 @@ class Agent(RunDefinition[Out]):
         """`aprint_response`, from code that is not async."""
         run, shown = self._open_print(input, options)
         response = _sync.call(self._print, input, run, shown, instead="aprint_response")
-        while response.is_paused and (ask := _terminal()):
-            from agentrt.utils._ask import decide
-
-            if not decide(response, ask):
-                break
+        while response.is_paused and _ask_user(response):
             run = self._answered(response, options)
             response = _sync.call(self._print, None, run, shown, instead="aprint_response")
 
@@ -483,11 +475,12 @@ class Agent(RunDefinition[Out]):
 _LIMITS = RunLimits()
 
 
-def _terminal() -> Callable[[str], str] | None:
-    """What asks somebody who sits at a terminal, if anybody does."""
-    from agentrt.utils._ask import at_terminal
+def _ask_user(response: RunResponse[Any]) -> bool:
+    """Ask whoever sits at a terminal for what a run waits for; False when it is to stay paused."""
+    from agentrt.utils._ask import at_terminal, decide
 
-    return at_terminal()
+    ask = at_terminal()
+    return ask is not None and decide(response, ask)
 
 
 def _check(options: ContinueOptions) -> None:

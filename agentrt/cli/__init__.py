@@ -1,4 +1,4 @@
-"""The command line: `agentrt run`, `agentrt chat`."""
+"""The command line: `agentrt run`, `agentrt chat`, `agentrt runs …`, `agentrt db …`."""
 
 from __future__ import annotations
 

@@ -10,22 +10,35 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+from agentrt import _sync
 from agentrt.agent import Agent
+from agentrt.cli._database import VARIABLE as DB_VARIABLE
+from agentrt.cli._database import make_storage
 from agentrt.errors import ConfigurationError, ModelUnavailable
 from agentrt.models._registry import VARIABLE
+from agentrt.storage.base import StoredRun
 
 
-def make_agent(place: str | None, *, model: str | None, db: str | None) -> Agent[Any]:
+def make_agent(place: str | None, *, model: str | None, db: str | None, table: str | None) -> Agent[Any]:
     """Return the agent at `module:name`, or a general one, with the model and the storage that were asked for."""
-    changes: dict[str, Any] = {}
-    if db is not None:
-        from agentrt.storage.sqlite import SqliteStorage
-
-        changes["storage"] = SqliteStorage(table_name="agentrt_cli", db_file=db)
     if place is not None:
         agent = load_agent(place)
-        return agent.copy(**changes, **({"model": model} if model is not None else {}))
-    return Agent(name="agentrt", model=model or default_model_name(), markdown=True, **changes)
+        changes: dict[str, Any] = {"model": model} if model is not None else {}
+    else:
+        agent = Agent(name="agentrt", model=model or default_model_name(), markdown=True)
+        changes = {}
+    if db is None and agent.storage is None:
+        db = os.environ.get(DB_VARIABLE)
+    if db:
+        changes["storage"] = _sync.call(make_storage, db, table)
+    return agent.copy(**changes)
+
+
+def check_agent(agent: Agent[Any], stored: StoredRun) -> None:
+    """Raise `ConfigurationError` when a run is another agent's."""
+    agent_id = agent.agent_id or agent.name
+    if stored.agent_id != agent_id:
+        raise ConfigurationError(f"Run {stored.run_id} is of agent {stored.agent_id!r}, and this one is {agent_id!r}")
 
 
 def default_model_name() -> str:
@@ -49,7 +62,8 @@ def load_agent(place: str) -> Agent[Any]:
     module_name = module_name.removesuffix(".py").replace("/", ".")
     if not colon or not module_name or not path:
         raise ConfigurationError(f"An agent is named as module:variable, as in my_app:agent; not {place!r}")
-    sys.path.insert(0, str(Path.cwd()))
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:

@@ -1,8 +1,9 @@
-"""The commands. Each one builds an agent from its options, or takes the user's own, and hands it on."""
+"""The commands. `run` and `chat` build an agent from their options, or take the user's own, and hand it on."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -10,7 +11,19 @@ from rich.console import Console
 
 from agentrt import __version__, _sync
 from agentrt.cli._agent import make_agent
+from agentrt.cli._options import (
+    ASKS,
+    FAILED,
+    AgentArgument,
+    DbOption,
+    ModelOption,
+    SessionOption,
+    TableOption,
+    UserOption,
+)
 from agentrt.cli.chat import AnswerFailed, answer, chat_loop, show_error, with_history
+from agentrt.cli.db import db
+from agentrt.cli.runs import runs
 from agentrt.errors import AgentRTError, ConfigurationError
 
 app = typer.Typer(
@@ -21,39 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-AgentArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="MODULE:AGENT",
-        show_default=False,
-        help="Your own agent: the variable [cyan]agent[/] in [cyan]my_app.py[/] is [cyan]my_app:agent[/].",
-    ),
-]
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="PROVIDER:ID",
-        show_default=False,
-        help="The model, as in [cyan]openai:gpt-4.1[/], [cyan]anthropic:claude-sonnet-4-5[/] or [cyan]local[/]. "
-        "Else $AGENTRT_MODEL; else the local model, if it is installed.",
-    ),
-]
-SessionOption = Annotated[
-    str | None,
-    typer.Option(
-        "--session", "-s", metavar="ID", show_default=False, help="The conversation to go on with; needs [cyan]--db[/]."
-    ),
-]
-UserOption = Annotated[
-    str | None, typer.Option("--user", "-u", metavar="ID", show_default=False, help="Whose conversation it is.")
-]
-DbOption = Annotated[
-    str | None,
-    typer.Option("--db", "-d", metavar="FILE", show_default=False, help="Keep conversations in this SQLite file."),
-]
+app.add_typer(runs)
+app.add_typer(db)
 
 
 def _print_version(wanted: bool) -> None:
@@ -80,15 +62,18 @@ def run(
     session: SessionOption = None,
     user: UserOption = None,
     db: DbOption = None,
+    table: TableOption = None,
 ) -> None:
-    """Ask one question and print the answer."""
-    chosen = with_history(make_agent(agent, model=model, db=db))
+    """Ask one question and print the answer. [dim]Exits with 3 while the run waits for somebody.[/]"""
+    chosen = with_history(make_agent(agent, model=model, db=db, table=table))
     try:
-        answer(chosen, message, session_id=session, user_id=user)
+        response = answer(chosen, message, session_id=session, user_id=user)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     finally:
         _sync.call(chosen.aclose)
+    if response.is_paused:
+        raise typer.Exit(ASKS)
 
 
 @app.command(epilog="[dim]agentrt chat -m openai:gpt-4.1   ·   agentrt chat my_app:agent -d chats.db -s monday[/]")
@@ -98,15 +83,16 @@ def chat(
     session: SessionOption = None,
     user: UserOption = None,
     db: DbOption = None,
+    table: TableOption = None,
 ) -> None:
     """Hold a conversation. [dim]Ctrl-C stops an answer, Ctrl-D ends the chat.[/]"""
-    chat_loop(make_agent(agent, model=model, db=db), session_id=session, user_id=user)
+    chat_loop(make_agent(agent, model=model, db=db, table=table), session_id=session, user_id=user)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. A failure is one panel on stderr and an exit code: 2 for what the user can set right."""
     try:
-        app(prog_name="agentrt")
+        app(arguments, prog_name="agentrt")
     except AnswerFailed as failed:
         sys.exit(_code(failed.__cause__))
     except AgentRTError as error:
@@ -115,4 +101,4 @@ def main() -> None:
 
 
 def _code(error: BaseException | None) -> int:
-    return 2 if isinstance(error, ConfigurationError) else 1
+    return 2 if isinstance(error, ConfigurationError) else FAILED

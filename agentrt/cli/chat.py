@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -15,10 +11,10 @@ from rich.text import Text
 
 from agentrt import _sync
 from agentrt.agent import Agent
-from agentrt.cli._decide import decide
 from agentrt.errors import AgentRTError
 from agentrt.run.response import RunResponse
 from agentrt.run.stream import RunStream
+from agentrt.utils._ask import Ask, at_terminal, decide
 from agentrt.utils.pprint import ashow_run
 
 HELP = """\
@@ -39,27 +35,26 @@ def answer(
     session_id: str | None = None,
     user_id: str | None = None,
     console: Console | None = None,
-    ask: Callable[[str], str] | None = None,
+    ask: Ask | None = None,
 ) -> RunResponse[Any]:
-    """Ask once and print the answer as it comes; what a pause waits for is asked of the user. Raises `AnswerFailed`."""
+    """Ask once and print the answer as it comes. What a pause waits for is asked by `ask`, else of who sits at the
+    terminal; where nobody does, the run stays paused. Raises `AnswerFailed`.
+    """
     options: dict[str, Any] = {"user_id": user_id} if user_id is not None else {}
     if session_id is not None:
         options["session_id"] = session_id
-    shown: dict[str, Any] = {
-        "stream": True,
-        "markdown": agent.markdown,
-        "show_tool_calls": agent.show_tool_calls,
-        "console": console,
-    }
-    response = _printed(agent.stream(message, **options), shown)
-    while response.is_paused and decide(response, ask or input):
-        response = _printed(agent.acontinue_run(response, stream=True), shown)
+    response = show(agent, agent.stream(message, **options), console)
+    ask = ask or at_terminal()
+    while response.is_paused and ask is not None and decide(response, ask):
+        response = show(agent, agent.acontinue_run(response, stream=True), console)
     return response
 
 
-def _printed(run: RunStream[Any], shown: dict[str, Any]) -> RunResponse[Any]:
+def show(agent: Agent[Any], run: RunStream[Any], console: Console | None = None) -> RunResponse[Any]:
+    """Drive a run and print it as it comes. Raises `AnswerFailed`."""
+    shown: dict[str, Any] = {"markdown": agent.markdown, "show_tool_calls": agent.show_tool_calls, "console": console}
     try:
-        return _sync.call(ashow_run, run, **shown)
+        return _sync.call(ashow_run, run, stream=True, **shown)
     except Exception as error:
         raise AnswerFailed from error
 
@@ -70,7 +65,7 @@ def chat_loop(
     session_id: str | None = None,
     user_id: str | None = None,
     console: Console | None = None,
-    ask: Callable[[str], str] | None = None,
+    ask: Ask | None = None,
 ) -> None:
     """Chat with `agent` until `/exit` or the end of input. Earlier turns are sent along, unless the agent says no."""
     console = console or Console()
@@ -113,7 +108,7 @@ def show_error(error: Exception, console: Console) -> None:
     console.print(Panel(Text(str(error)), title=Text(type(error).__name__), title_align="left", border_style="red"))
 
 
-def _next(console: Console, ask: Callable[[str], str]) -> str | None:
+def _next(console: Console, ask: Ask) -> str | None:
     """The next thing that the user says; None when the user has ended the chat."""
     while True:
         try:
@@ -129,13 +124,9 @@ def _next(console: Console, ask: Callable[[str], str]) -> str | None:
             return message
 
 
-def _terminal_input() -> Callable[[str], str]:
+def _terminal_input() -> Ask:
     """`input` with line editing, and without a prompt when nobody sits there."""
-    if not sys.stdin.isatty():
-        return lambda _: input()
-    with suppress(ImportError):  # Windows has none
-        importlib.import_module("readline")
-    return input
+    return at_terminal() or (lambda _: input())
 
 
 def _say(console: Console, text: str) -> None:

@@ -5,6 +5,7 @@ In the process that drives the run, events come directly; in another one, storag
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TypeVar, cast
@@ -64,7 +65,9 @@ async def attach(
                 place = _after(event)
                 yield await _whole(storage, event)
                 if isinstance(event, RunPaused) and through_pauses:
-                    break  # whoever continues it may be in another process
+                    if run is not None and run.driver is not None:
+                        await asyncio.wait([run.driver])  # it leaves now; whoever goes on may be in another process
+                    break
                 if isinstance(event, (*LAST, RunPaused)):
                     return
 

@@ -5,13 +5,14 @@ A decision counts once it is stored, first writer first; until then it is local 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from agentrt.models.message import utc_now
 from agentrt.run.response import ToolExecution
+from agentrt.tools.results import to_text
 
 RequirementKind = Literal["confirmation", "user_input", "external_execution", "unknown_outcome"]
 
@@ -45,6 +46,18 @@ class Resolve:
 
 
 Decision: TypeAlias = "Confirm | Reject | Provide | Resolve"
+
+
+@dataclass(slots=True, kw_only=True)
+class Decided:
+    """A decision as it is stored: about which call of which pause, by whom, when."""
+
+    epoch: int
+    tool_call_id: str
+    kind: RequirementKind
+    decision: Decision
+    by: str | None = None
+    at: datetime = field(default_factory=utc_now)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,17 +115,12 @@ def open_kinds(tool: ToolExecution) -> list[RequirementKind]:
     return kinds
 
 
-def waits(tools: Iterable[ToolExecution]) -> bool:
-    """Does any of these calls wait for somebody?"""
-    return any(open_kinds(tool) for tool in tools)
-
-
 def made(stored: ToolExecution, brought: ToolExecution) -> list[tuple[RequirementKind, Decision]]:
     """What `brought`, as a caller changed it, decides about the open call `stored`. All else in it is ignored."""
     decisions: list[tuple[RequirementKind, Decision]] = []
     for kind in open_kinds(stored):
         if kind in ("external_execution", "unknown_outcome") and brought.result is not None:
-            decisions.append((kind, Resolve(brought.result)))
+            decisions.append((kind, Resolve(to_text(brought.result))))
         elif kind in ("confirmation", "unknown_outcome") and brought.confirmed is True:
             decisions.append((kind, Confirm(args=brought.edited_args)))
         elif kind in ("confirmation", "unknown_outcome") and brought.confirmed is False:
@@ -123,6 +131,17 @@ def made(stored: ToolExecution, brought: ToolExecution) -> list[tuple[Requiremen
             if all(given.get(name) is not None for name in asked):
                 decisions.append((kind, Provide({name: given[name] for name in asked})))
     return decisions
+
+
+def kind_for(tool: ToolExecution, decision: Decision) -> RequirementKind | None:
+    """Which open requirement of a call a decision is about; None when it fits none."""
+    fitting: dict[type[Any], tuple[RequirementKind, ...]] = {
+        Confirm: ("confirmation", "unknown_outcome"),
+        Reject: ("confirmation", "unknown_outcome", "external_execution", "user_input"),
+        Provide: ("user_input",),
+        Resolve: ("external_execution", "unknown_outcome"),
+    }
+    return next((kind for kind in open_kinds(tool) if kind in fitting[type(decision)]), None)
 
 
 def apply(tool: ToolExecution, decision: Decision) -> None:

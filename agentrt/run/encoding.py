@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from agentrt.run import events as _events
 from agentrt.run.events import BaseEvent, RunEvent, UnknownEvent
+from agentrt.run.response import RunResponse
 
 
 def event_to_json(event: BaseEvent, *, response: bool = True) -> str:
@@ -52,6 +53,11 @@ def event_json_schema() -> dict[str, Any]:
     return TypeAdapter(events).json_schema(mode="serialization")
 
 
+def response_from_json(text: str | bytes) -> RunResponse[Any]:
+    """Return the response that `RunResponse.to_json` wrote. Raises `ValueError` when the text is none."""
+    return _adapter(RunResponse).validate_json(text)
+
+
 def plain_json(value: Any) -> str:
     """Return any value as JSON, in its plainest form: dataclasses and models as objects, times as ISO texts."""
     return _encode(value)
@@ -65,7 +71,7 @@ def _classes() -> dict[str, type[BaseEvent]]:
 
 
 @lru_cache(maxsize=64)
-def _adapter(cls: type[BaseEvent]) -> Any:
+def _adapter(cls: type[Any]) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(cls)

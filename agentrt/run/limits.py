@@ -1,19 +1,162 @@
-"""How far a run may go."""
+"""How far a run may go, and how far it and its child runs have come.
+
+A run's limits hold for all that happens in it: what its child runs use counts for it, too, so that none of them can
+take more than what is left.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Literal
+
+from agentrt.errors import ConfigurationError, LimitReached
+from agentrt.models.message import Usage
+
+if TYPE_CHECKING:
+    from agentrt.run.response import StopReason
+    from agentrt.run.run import Run
+
+TokenLimit = Literal["input_tokens", "output_tokens", "total_tokens"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLimits:
-    """Limits of one run. Reaching one gives the model a last turn without tools; None means no limit.
+    """Limits of one run, its child runs included. Reaching one gives the model a last turn without tools.
 
-    `seconds` is driven time: pauses are not counted. `depth` is how deep runs may nest.
+    None means no limit. A child run has limits of its own, and can't take more than what is left of its parent's.
+    `seconds` is driven time: pauses are not counted. `depth` is how deep runs may nest. Token limits are looked at
+    before each model call, so the call that reaches one, and the last turn, go beyond it; a `Budget` does not.
     """
 
     model_calls: int | None = 50
     tool_calls: int | None = 200
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
     seconds: float | None = 1800.0
     depth: int | None = 5
     parallel_tools: int = 10
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            least = 0 if limit.name in ("tool_calls", "seconds") else 1
+            value = getattr(self, limit.name)
+            if value is not None and value < least:
+                raise ConfigurationError(f"RunLimits({limit.name}={value!r}) is too small; it takes {least} or more")
+
+
+@dataclass(slots=True, kw_only=True)
+class Spent:
+    """What the child runs of a run have used, and theirs."""
+
+    model_calls: int = 0
+    tool_calls: int = 0
+    usage: Usage = field(default_factory=Usage)
+
+
+_lock = threading.Lock()
+
+
+def count(run: Run, *, model_calls: int = 0, tool_calls: int = 0, usage: Usage | None = None) -> None:
+    """Count what a run has used, once: as its own, and as spent below each run that it is a child of."""
+    run.model_calls += model_calls
+    run.tool_calls += tool_calls
+    if usage is not None:
+        run.usage.add(usage)
+    with _lock:  # its parent may be driven by another thread's loop
+        while (parent := run.parent) is not None:
+            parent.below.model_calls += model_calls
+            parent.below.tool_calls += tool_calls
+            if usage is not None:
+                parent.below.usage.add(usage)
+            run = parent
+
+
+def begin(run: Run) -> None:
+    """Raise `LimitReached` for a run that is nested too deep."""
+    for above, holder in _lineage(run):
+        depth = holder.limits.depth
+        if depth is not None and above >= depth:
+            raise _reached(holder, "depth", depth)
+
+
+def last_turn(run: Run) -> bool:
+    """Must the run's next model call be its last? Then no tools may be called in it.
+
+    Raises `LimitReached` when nothing is left for even that one: each run between this one and the run whose limit it
+    is keeps a model call for its own last turn.
+    """
+    for above, holder in _lineage(run):
+        calls = holder.limits.model_calls
+        if calls is not None:
+            left = calls - above - holder.model_calls - holder.below.model_calls
+            if left <= 0:
+                raise _stop(run, "model_call_limit", holder, "model_calls", calls)
+            if left == 1 and run.tools:
+                _stop(run, "model_call_limit", holder, "model_calls", calls)
+        for name, reason in _TOKENS.items():
+            limit: int | None = getattr(holder.limits, name)
+            if limit is not None and getattr(holder.usage, name) + getattr(holder.below.usage, name) >= limit:
+                error = _stop(run, reason, holder, name, limit)
+                if not run.model_calls:
+                    raise error
+    return run.stop_reason is not None
+
+
+_TOKENS: dict[TokenLimit, StopReason] = {
+    "input_tokens": "input_token_limit",
+    "output_tokens": "output_token_limit",
+    "total_tokens": "total_token_limit",
+}
+
+
+def no_more_tools(run: Run) -> int | None:
+    """The limit of tool calls that leaves none for this run, which then gets its last turn; else None."""
+    for _, holder in _lineage(run):
+        limit = holder.limits.tool_calls
+        if limit is not None and holder.tool_calls + holder.below.tool_calls >= limit:
+            _stop(run, "tool_call_limit", holder, "tool_calls", limit)
+            return limit
+    return None
+
+
+def deadline_of(run: Run) -> float | None:
+    """When the run's time is up, or that of a run above it, by its event loop's clock."""
+    return min((holder.deadline for _, holder in _lineage(run) if holder.deadline is not None), default=None)
+
+
+def out_of_time(run: Run) -> LimitReached:
+    """Take note that the run's time is up, and return the error that says so."""
+    first = deadline_of(run)
+    holder = next((holder for _, holder in _lineage(run) if holder.deadline == first), run)
+    return _stop(run, "time_limit", holder, "seconds", holder.limits.seconds or 0)
+
+
+def _lineage(run: Run) -> Iterator[tuple[int, Run]]:
+    """The run and the runs above it, each with how many levels it stands above."""
+    above, holder = 0, run
+    while True:
+        yield above, holder
+        if holder.parent is None:
+            return
+        above, holder = above + 1, holder.parent
+
+
+def _stop(run: Run, reason: StopReason, holder: Run, name: str, value: float) -> LimitReached:
+    """Have the run stop for this reason, unless it already does for another. Returns the error for which it stops."""
+    if run.stop_reason is None or run.limit_reached is None:
+        run.stop_reason = reason
+        run.limit_reached = _reached(holder, name, value, "" if holder is run else f" of {holder.path[-1]!r}")
+    return run.limit_reached
+
+
+_LIMITS = {"depth": "levels of nested runs"}
+
+
+def _reached(holder: Run, name: str, value: float, whose: str = "") -> LimitReached:
+    setting = f"limits=RunLimits({name}=…){whose}"
+    if name == "tool_calls":
+        setting = f"tool_call_limit=… or {setting}"
+    return LimitReached(_LIMITS.get(name, name.replace("_", " ")), value, setting)

@@ -28,7 +28,7 @@ from agentrt.run.prepare import prepare
 from agentrt.run.response import RunResponse, RunStatus, StopReason
 from agentrt.run.resume import check_same, load, response_of, resume
 from agentrt.run.run import Run, current_run, live, log
-from agentrt.run.tool_calls import open_calls, run_calls, waits
+from agentrt.run.tool_calls import interrupt, open_calls, run_calls, waits
 
 LAST_TURN_S = 60.0
 """How long the last turn may take that a run gets when its time is up."""
@@ -54,8 +54,6 @@ async def drive(run: Run) -> RunResponse[Any]:
             error = RunBusy(f"Run {run.run_id!r} was taken over by another process")
             await _failed(run, error)
             raise error from None
-        if run.saved:  # it had ended, or paused, when it was to be cancelled
-            return run.response
         if run.stored and not run.let_go:
             await _cancelled(run)
             if run.cancel_reason is not None:
@@ -65,8 +63,8 @@ async def drive(run: Run) -> RunResponse[Any]:
         await _failed(run, error)
         raise
     finally:
-        if live.get(run.run_id) is run:
-            del live[run.run_id]
+        run.leave_readers()
+        await run.journal.quiet()
         if run.lease is not None:
             release(run.lease)
         if run.on_end is not None:
@@ -76,8 +74,7 @@ async def drive(run: Run) -> RunResponse[Any]:
 async def _enter(run: Run) -> RunResponse[Any] | None:
     """Begin the run, or go on with a stored one. Returns the stored response of one that needs no driving."""
     if run.continues:
-        await resume(run, await load(run))
-        return None
+        return await resume(run, await load(run))
     depth = run.limits.depth
     if depth is not None and run.depth >= depth:
         raise LimitReached("levels of nested runs", depth, "limits=RunLimits(depth=…)")
@@ -90,8 +87,7 @@ async def _enter(run: Run) -> RunResponse[Any] | None:
         check_same(run, stored)
         if stored.status in (RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.PAUSED):
             return run.end_as(response_of(stored), stored.last_seq)
-        await resume(run, stored)
-        return None
+        return await resume(run, stored)
     run.fact(RunStarted(model=f"{run.model.provider}:{run.model.id}"))  # written with the start of its first model call
     return None
 
@@ -196,9 +192,14 @@ async def _cancelled(run: Run) -> None:
     """A cancelled run is stored as far as it came, before the cancellation goes on."""
     run.cancel_flag.set()
     run.stop_reason = "cancelled"
+    interrupt(run)
     response = run.touch()
     response.content = _so_far(run)
-    await _store_cut(run, RunStatus.CANCELLED, RunCancelled(content=run.cancel_reason, response=response))
+    try:
+        await _store_cut(run, RunStatus.CANCELLED, RunCancelled(content=run.cancel_reason, response=response))
+    except AgentRTError as error:
+        await _failed(run, error)
+        raise
 
 
 async def _failed(run: Run, error: Exception) -> None:

@@ -13,6 +13,7 @@ from agentrt.models.message import Message
 from agentrt.run import owner
 from agentrt.run.context import RunContext
 from agentrt.run.history import flatten, valid_messages
+from agentrt.run.journal import carried_out
 from agentrt.run.lease import LEASE_S, Lease, hold
 from agentrt.run.output import Output
 from agentrt.run.prompt import system_message
@@ -73,14 +74,13 @@ async def _begun(run: Run, stored: StoredRun, **options: Any) -> Opening:
 
 async def _begun_once(run: Run, stored: StoredRun, **options: Any) -> Opening:
     """Store the run. A cancellation meanwhile is heard when that is done: else the run would be stored as running."""
-    begin = asyncio.ensure_future(run.storage.begin(stored, **options))
-    try:
-        return await asyncio.shield(begin)
-    except asyncio.CancelledError:
-        await asyncio.wait([begin])
-        raise
-    finally:
-        run.stored = begin.done() and not begin.cancelled() and begin.exception() is None
+
+    async def begin() -> Opening:
+        opening = await run.storage.begin(stored, **options)
+        run.stored = True
+        return opening
+
+    return await carried_out(begin())
 
 
 def lease_run(run: Run) -> None:

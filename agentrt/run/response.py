@@ -5,11 +5,14 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Generic, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal
 
 from typing_extensions import TypeVar
 
 from agentrt.models.message import FinishReason, Message, Usage, utc_now
+
+if TYPE_CHECKING:
+    from agentrt.run.decisions import Requirement
 
 Out = TypeVar("Out", default=str)
 
@@ -81,6 +84,11 @@ class ToolExecution:
     requires_confirmation: bool = False
     confirmed: bool | None = None
     confirmation_note: str | None = None
+    edited_args: dict[str, Any] | None = None
+    """The arguments that whoever confirmed put in place of the model's."""
+    expires_at: datetime | None = None
+    """Until when somebody may decide; after that `on_expiry` holds."""
+    on_expiry: Literal["reject", "confirm"] = "reject"
     requires_user_input: bool = False
     user_input_schema: list[UserInputField] | None = None
     external_execution_required: bool = False
@@ -133,6 +141,25 @@ class RunResponse(Generic[Out]):
         return self.finish_reason == "refusal"
 
     @property
+    def requirements(self) -> list[Requirement]:
+        """What the run waits for, one by one: `.confirm()`, `.reject(reason)`, `.provide({…})`, `.resolve(result)`."""
+        from agentrt.run.decisions import Requirement, open_kinds  # which builds on this module
+
+        return [
+            Requirement(
+                run_id=self.run_id or "",
+                kind=kind,
+                tool=tool,
+                session_id=self.session_id,
+                user_id=self.user_id,
+                agent_id=self.agent_id,
+                created_at=tool.created_at,
+            )
+            for tool in self.tools
+            for kind in open_kinds(tool)
+        ]
+
+    @property
     def tools_requiring_confirmation(self) -> list[ToolExecution]:
         return [tool for tool in self.tools if tool.requires_confirmation and not tool.is_done]
 
@@ -147,6 +174,19 @@ class RunResponse(Generic[Out]):
     @property
     def tools_awaiting_external_execution(self) -> list[ToolExecution]:
         return [tool for tool in self.tools if tool.external_execution_required and not tool.is_done]
+
+    def to_json(self) -> str:
+        """The response as a JSON object, for a client; a typed answer is its plain data."""
+        from agentrt.run.encoding import plain_json
+
+        return plain_json(self)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> RunResponse[Any]:
+        """Return the response that `to_json` wrote; what was a typed answer comes back as plain data."""
+        from agentrt.run.encoding import response_from_json
+
+        return response_from_json(text)
 
     def text(self) -> str:
         """The content as text: a typed answer as JSON, nothing as ""."""

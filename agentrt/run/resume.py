@@ -6,11 +6,33 @@ A paused run goes on from what its pause stored; one whose owner is gone, or tha
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
-from agentrt.errors import AlreadyContinued, RunBusy, RunMismatch, RunNotFound, SessionAccessDenied
-from agentrt.models.message import Message, Usage
+from agentrt.errors import (
+    AlreadyContinued,
+    DecisionRefused,
+    RunBusy,
+    RunMismatch,
+    RunNotFound,
+    SessionAccessDenied,
+    ToolArgumentsInvalid,
+)
+from agentrt.models.message import Message, Usage, utc_now
 from agentrt.run import owner
+from agentrt.run.decisions import (
+    Confirm,
+    Decided,
+    Decision,
+    Provide,
+    RequirementKind,
+    Resolve,
+    apply,
+    expired,
+    kind_for,
+    made,
+    open_kinds,
+)
 from agentrt.run.events import ModelCallReset, RunContinued
 from agentrt.run.history import flatten
 from agentrt.run.lease import LEASE_S
@@ -18,7 +40,7 @@ from agentrt.run.prepare import digest, fit_out, lease_run, new_context
 from agentrt.run.response import RunResponse, RunStatus, ToolExecution
 from agentrt.run.run import Run
 from agentrt.run.tool_calls import answer_turn, arguments_of, fail, open_calls, settle
-from agentrt.storage.base import Storage, StoredRun
+from agentrt.storage.base import Step, Storage, StoredRun
 from agentrt.storage.merge import copy_state
 from agentrt.tools.hooks import call_by_name, known_names
 from agentrt.tools.results import to_text
@@ -46,17 +68,26 @@ def check_same(run: Run, stored: StoredRun) -> None:
         raise RunMismatch(f"Run {run.run_id!r} was started with another input; give each input a run_id of its own")
 
 
-async def resume(run: Run, stored: StoredRun) -> None:
+async def resume(run: Run, stored: StoredRun) -> RunResponse[Any] | None:
     """Claim a stored run and fill this one in from it.
 
-    Raises `AlreadyContinued` for a run that has ended, `RunBusy` for one whose owner is still there.
+    A paused run first takes the decisions that were brought; while something is still open it stays paused, and its
+    response is returned. Raises `AlreadyContinued` for a run that has ended or that somebody else continued, `RunBusy`
+    for one whose owner is still there, `DecisionRefused`.
     """
     if stored.status not in RESUMABLE:
         raise AlreadyContinued(f"Run {run.run_id!r} is {stored.status.value.lower()}: there is nothing to continue")
     if stored.status is RunStatus.RUNNING:
         alive = owner.is_alive(stored.owner, run.run_id)
         if alive or (alive is None and not stored.lease_expired):
-            raise RunBusy(f"Run {run.run_id!r} is being driven by {stored.owner}")
+            busy = AlreadyContinued if run.decided else RunBusy
+            raise busy(f"Run {run.run_id!r} is being driven by {stored.owner}")
+    await _fit_out(run, stored)
+    if stored.status is RunStatus.PAUSED:
+        stored = await _take_decisions(run, stored)
+        response = response_of(stored)
+        if any(open_kinds(tool) for tool in response.tools):
+            return run.end_as(response, stored.last_seq)
     run.epoch = await run.storage.claim(
         run.run_id, epoch=stored.epoch, owner=owner.this_process(), expect=[stored.status], lease_s=LEASE_S
     )
@@ -64,15 +95,14 @@ async def resume(run: Run, stored: StoredRun) -> None:
     lease_run(run)
     if stored.input.get("attachable"):
         run.keep_for_readers()
-    run.session_id, run.user_id = stored.session_id, stored.user_id
-    new_context(run)
     state = await _load(run, stored)
     run.context.session_state.update(copy_state(state))
-    await fit_out(run)
     definition = run.definition
     if definition.add_history_to_messages:
-        run.history = flatten(await run.storage.load_history(stored.session_id, runs=definition.num_history_runs))
-    _decide(run)
+        earlier = await run.storage.load_history(
+            stored.session_id, runs=definition.num_history_runs, before=stored.number or None
+        )
+        run.history = flatten(earlier)
     run.fact(RunContinued())
     if stored.status is not RunStatus.PAUSED:
         if open_calls(run):
@@ -80,51 +110,165 @@ async def resume(run: Run, stored: StoredRun) -> None:
         else:
             run.fact(ModelCallReset(index=run.model_calls + 1))
     await run.journal.write()
+    return None
+
+
+async def _fit_out(run: Run, stored: StoredRun) -> None:
+    run.session_id, run.user_id = stored.session_id, stored.user_id
+    new_context(run)
+    await fit_out(run)
 
 
 def response_of(stored: StoredRun) -> RunResponse[Any]:
-    """The response of a stored run, as far as it had come at its last save."""
-    record = {name: value for name, value in (stored.response or {}).items() if name != "resume"}
-    response = RunResponse[Any](**record)
+    """The response of a stored run, as far as it had come at its last save, with what was decided since."""
+    kept = dict(stored.response or {})
+    resumed: dict[str, Any] = kept.pop("resume", {})
+    response = RunResponse[Any](**kept)
     response.status = stored.status
     response.run_id, response.session_id, response.user_id = stored.run_id, stored.session_id, stored.user_id
     response.messages = list(stored.messages)
+    if "epoch" in resumed:
+        tools = {tool.tool_call_id: tool for tool in response.tools if not tool.is_done}
+        for decided in decisions_about(stored, resumed["epoch"]):
+            if (tool := tools.get(decided.tool_call_id)) is not None:
+                apply(tool, decided.decision)
     return response
+
+
+# --- decisions -------------------------------------------------------------------------------------------------------
+
+
+def decisions_about(stored: StoredRun, epoch: int) -> list[Decided]:
+    """The decisions that count about the pause of an epoch: of several about one requirement the one stored first."""
+    counting: dict[tuple[str, RequirementKind], Decided] = {}
+    for step in sorted(stored.steps, key=lambda step: -step.number):
+        if step.number < 0 and step.kind == "decision":
+            decided: Decided = step.data["decided"]
+            if decided.epoch == epoch:
+                counting.setdefault((decided.tool_call_id, decided.kind), decided)
+    return list(counting.values())
+
+
+async def decide(
+    storage: Storage,
+    stored: StoredRun,
+    decisions: Sequence[tuple[ToolExecution, RequirementKind, Decision]],
+    *,
+    by: str | None,
+) -> StoredRun:
+    """Store decisions about a paused run; return the run with all that was decided by then, by whoever was first.
+
+    Raises `AlreadyContinued` when the run went on meanwhile.
+    """
+    for tool, kind, decision in decisions:
+        decided = Decided(epoch=stored.epoch, tool_call_id=tool.tool_call_id, kind=kind, decision=decision, by=by)
+        await storage.add_evidence(stored.run_id, "decision", {"decided": decided})
+    again = await storage.load_run(stored.run_id) if decisions else stored
+    if again is None or again.epoch != stored.epoch or again.status is not RunStatus.PAUSED:
+        raise AlreadyContinued(f"Run {stored.run_id!r} was continued by somebody else")
+    return again
+
+
+async def decide_one(run: Run, stored: StoredRun, tool_call_id: str, decision: Decision, by: str | None) -> StoredRun:
+    """Check one decision against what the run waits for and store it. Raises `DecisionRefused`, `AlreadyContinued`."""
+    if stored.status is not RunStatus.PAUSED:
+        raise AlreadyContinued(f"Run {stored.run_id!r} is {stored.status.value.lower()}: it waits for nothing")
+    await _fit_out(run, stored)
+    tool = _asked(stored, tool_call_id)
+    if isinstance(decision, Resolve):
+        decision = Resolve(to_text(decision.value))
+    kind = kind_for(tool, decision)
+    if kind is None:
+        waiting = ", ".join(open_kinds(tool)) or "nothing more"
+        raise DecisionRefused(
+            f"{type(decision).__name__} does not fit call {tool_call_id!r} of {tool.tool_name!r}, "
+            f"which waits for {waiting}"
+        )
+    _check(run, tool, decision)
+    return await decide(run.storage, stored, [(tool, kind, decision)], by=by)
+
+
+async def _take_decisions(run: Run, stored: StoredRun) -> StoredRun:
+    """Store what was brought about calls that are still open, and what time has decided; all of it, or nothing."""
+    todo: list[tuple[ToolExecution, RequirementKind, Decision]] = []
+    for brought in run.decided:
+        tool = _asked(stored, brought.tool_call_id)
+        for kind, decision in made(tool, brought):
+            _check(run, tool, decision)
+            todo.append((tool, kind, decision))
+    decided = {tool.tool_call_id for tool, _, _ in todo}
+    late = [late for late in expired(response_of(stored).tools, utc_now()) if late[0].tool_call_id not in decided]
+    return await decide(run.storage, stored, [*todo, *late], by=run.user_id)
+
+
+def _asked(stored: StoredRun, tool_call_id: str) -> ToolExecution:
+    """The newest call of this id. Raises `DecisionRefused` when there is none: what was not asked can't be decided."""
+    tools = response_of(stored).tools
+    tool = next((tool for tool in reversed(tools) if tool.tool_call_id == tool_call_id), None)
+    if tool is None:
+        waiting = ", ".join(tool.tool_call_id for tool in tools if open_kinds(tool)) or "nothing"
+        raise DecisionRefused(f"Run {stored.run_id!r} has no call {tool_call_id!r}; it waits for {waiting}")
+    return tool
+
+
+def _check(run: Run, tool: ToolExecution, decision: Decision) -> None:
+    """Raise `DecisionRefused` for a decision that can't be carried out, before any is stored."""
+    function = run.tools.get(tool.tool_name)
+    if function is None:
+        if isinstance(decision, (Confirm, Provide)):
+            raise DecisionRefused(f"There is no tool {tool.tool_name!r} any more: its call can only be rejected")
+        return
+    try:
+        if isinstance(decision, Provide):
+            decision.values = function.validate_user_input(decision.values)
+        elif isinstance(decision, Confirm) and decision.args is not None:
+            if not function.allow_edits:
+                raise DecisionRefused(
+                    f"Tool {tool.tool_name!r} does not let its arguments be edited; declare it with allow_edits=True"
+                )
+            function.validate(decision.args)
+    except ToolArgumentsInvalid as error:
+        raise DecisionRefused(str(error)) from error
 
 
 async def _load(run: Run, stored: StoredRun) -> dict[str, Any]:
     """Take over what the run was; return its state."""
     kept: dict[str, Any] = (stored.response or {}).get("resume", {})
     run.journal.session_id = stored.session_id
-    run.journal.resume_at(stored.last_seq, max((step.number for step in stored.steps), default=kept.get("steps", 0)))
+    saved_at: int = kept.get("steps", 0)
+    run.journal.resume_at(stored.last_seq, max([saved_at, *(step.number for step in stored.steps)]))
     response = response_of(stored)
     response.status = RunStatus.RUNNING
     response.error = response.stop_reason = None
+    response.model, response.model_provider = run.model.id, run.model.provider
     run.response = response
     run.context.usage = response.usage = response.usage or Usage()
     run.messages = response.messages
     run.executions = list(response.tools)
+    run.brought.update(tool.tool_call_id for tool in run.executions if tool.is_done)
     run.system = kept.get("system")
     run.model_calls = kept.get("model_calls", 0)
     run.tool_calls = kept.get("tool_calls", 0)
     run.intended.update(kept.get("intended", ()))
-    if stored.status in (RunStatus.PAUSED, RunStatus.FAILED):
-        # its state was saved then, and others may have gone on with it since
+    steps = [step for step in stored.steps if step.number > saved_at]
+    if kept and not any(step.kind == "base" for step in steps):
+        # its state was saved then, and others may have gone on with it since; nothing of the run has changed it yet
         session = await run.storage.load_session(stored.session_id)
         run.base_state = session.state if session is not None else {}
+        run.journal.add_step("base", lambda: {"state": run.base_state})
     else:
         run.base_state = stored.base_state
-    return _replay(run, stored, after=kept.get("steps", 0))
+    return _replay(run, steps)
 
 
-def _replay(run: Run, stored: StoredRun, *, after: int) -> dict[str, Any]:
+def _replay(run: Run, steps: list[Step]) -> dict[str, Any]:
     """Do again what the steps since the last save did to this run; return the state they left."""
     state = run.base_state
-    for step in stored.steps:
-        if step.number <= after:
-            continue
+    for step in steps:
         data = step.data
-        if step.kind == "prompt":
+        if step.kind == "base":
+            run.base_state = state = data["state"]
+        elif step.kind == "prompt":
             run.system = data["system"]
         elif step.kind == "model":
             answer_turn(run)
@@ -193,25 +337,3 @@ async def _how(run: Run, name: str, execution: ToolExecution) -> Any:
         how = call_by_name(how, known_names(run.tool_context(execution)), (execution,))
         how = await how if inspect.isawaitable(how) else how
     return how
-
-
-def _decide(run: Run) -> None:
-    """Take over what was decided about calls that are still open; everything else stays as it is stored."""
-    brought = {tool.tool_call_id: tool for tool in run.decided}
-    for execution in run.executions:
-        decision = brought.get(execution.tool_call_id)
-        if decision is not None and not execution.is_done:
-            _take(run, execution, decision)
-
-
-def _take(run: Run, execution: ToolExecution, decision: ToolExecution) -> None:
-    if execution.requires_confirmation or execution.unknown_outcome:
-        execution.confirmed, execution.confirmation_note = decision.confirmed, decision.confirmation_note
-    if execution.requires_user_input and decision.user_input_schema is not None:
-        given = {field.name: field.value for field in decision.user_input_schema if field.value is not None}
-        for field in execution.user_input_schema or ():
-            field.value = given.get(field.name, field.value)
-        execution.tool_args = {**execution.tool_args, **given}
-    if (execution.external_execution_required or execution.unknown_outcome) and decision.result is not None:
-        execution.result = decision.result
-        run.brought.add(execution.tool_call_id)

@@ -87,12 +87,10 @@ class Run:
     tool_calls: int = 0
     offset: int = 0
     intended: set[str] = field(default_factory=set[str])
-    """Calls of this turn that an earlier driver of the run had started."""
+    """Calls of this turn that were started, by this driver of the run or an earlier one."""
     brought: set[str] = field(default_factory=set[str])
     """Calls of this turn whose results came from outside."""
     stop_reason: StopReason | None = None
-    saved: bool = False
-    """Has its end (or its pause) been stored?"""
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the run is stored, or known to be."""
     let_go: bool = False
@@ -141,6 +139,11 @@ class Run:
         """Have its events kept, deltas and all, for whoever attaches."""
         self.stream = True
         self.journal.keep_for_readers()
+
+    def leave_readers(self) -> None:
+        """From here on, who wants to read the run is to look at what is stored."""
+        if live.get(self.run_id) is self:
+            del live[self.run_id]
 
     def loop_is_here(self) -> bool:
         """Is this code running on the loop that drives the run?"""
@@ -197,7 +200,7 @@ class Run:
         response.status = status
         response.elapsed_s = time.perf_counter() - self.started
         self._sign(last)
-        commit = self.journal.commit(
+        await self.journal.commit(
             last,
             self._conflict,
             before=self._settle,
@@ -206,15 +209,6 @@ class Run:
             response=self.record(),
             state=StateChange(base=self.base_state, mine=self.state) if with_state else None,
         )
-        # a cancellation meanwhile is heard when that is done: a run has one end, and a second one must not be stored
-        saving = asyncio.ensure_future(commit)
-        try:
-            await asyncio.shield(saving)
-        except asyncio.CancelledError:
-            await asyncio.wait([saving])
-            if saving.exception() is None:
-                raise
-            await saving
 
     def _settle(self, committed: Committed) -> None:
         """Take over the state as it was merged; whoever asks for the newest run finds this one from here on."""
@@ -223,7 +217,7 @@ class Run:
             self.state.update(committed.state)
             self.base_state = copy_state(committed.state)
         self.response.session_state = self.state
-        self.saved = True
+        self.leave_readers()
         if self.on_end is not None:
             self.on_end(self.response)
             self.on_end = None
@@ -249,6 +243,7 @@ class Run:
                 "tool_calls": self.tool_calls,
                 "steps": self.journal.last_step,
                 "intended": sorted(self.intended),
+                "epoch": self.epoch,
             }
         return record
 

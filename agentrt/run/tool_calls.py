@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from agentrt.errors import CodecError, RunBusy
-from agentrt.models.message import Message, ToolCall
+from agentrt.models.message import Message, ToolCall, utc_now
+from agentrt.run.decisions import open_kinds
 from agentrt.run.events import BaseEvent, ToolCallCompleted, ToolCallError, ToolCallProgress, ToolCallStarted
 from agentrt.run.response import ToolExecution
 from agentrt.run.run import Run, log
@@ -19,6 +21,7 @@ from agentrt.tools.function import Function
 from agentrt.tools.results import to_text
 
 INTERRUPTED = "No result: the call was interrupted, and what it did is not known."
+NOT_CALLED = "Not called: the run was interrupted before."
 
 
 async def run_calls(run: Run) -> bool:
@@ -48,10 +51,7 @@ async def run_calls(run: Run) -> bool:
         if todo:
             await _run_together(run, todo)
     except BaseException:
-        for execution in turn:
-            if not execution.is_done:
-                fail(run, execution, INTERRUPTED, "interrupted")
-        answer_turn(run)
+        interrupt(run)
         raise
     if any(waits(execution) for execution in turn):
         return False
@@ -59,6 +59,24 @@ async def run_calls(run: Run) -> bool:
     run.intended.clear()
     run.brought.clear()
     return True
+
+
+def interrupt(run: Run) -> None:
+    """Answer the calls that are still open, for a run that makes none of them any more."""
+    executions = {execution.tool_call_id: execution for execution in run.executions}
+    for call in open_calls(run):
+        execution = executions.get(call.id)
+        if execution is None or (execution.is_done and not _of_this_turn(run, execution)):
+            execution = _execution(run, call)
+            run.executions.append(execution)
+        if execution.is_done:
+            continue
+        if call.id in run.intended:
+            fail(run, execution, INTERRUPTED, "interrupted")
+        else:
+            refuse(run, execution, NOT_CALLED, "interrupted")
+    answer_turn(run)
+    run.intended.clear()
 
 
 def open_calls(run: Run) -> list[ToolCall]:
@@ -76,14 +94,7 @@ def open_calls(run: Run) -> list[ToolCall]:
 
 def waits(execution: ToolExecution) -> bool:
     """Does this call still wait for somebody?"""
-    if execution.is_done:
-        return False
-    return (
-        (execution.requires_confirmation and execution.confirmed is None)
-        or (execution.requires_user_input and any(f.value is None for f in execution.user_input_schema or ()))
-        or execution.external_execution_required
-        or (execution.unknown_outcome and execution.confirmed is None)
-    )
+    return bool(open_kinds(execution))
 
 
 def _of_this_turn(run: Run, execution: ToolExecution) -> bool:
@@ -117,6 +128,9 @@ def _execution(run: Run, call: ToolCall) -> ToolExecution:
         execution.requires_confirmation = function.requires_confirmation
         execution.external_execution_required = function.external_execution
         execution.stop_after_tool_call = function.stop_after_tool_call
+        if function.expires_after_s is not None:
+            execution.expires_at = utc_now() + timedelta(seconds=function.expires_after_s)
+            execution.on_expiry = function.on_expiry
         if function.requires_user_input:
             execution.requires_user_input = True
             execution.user_input_schema = function.user_input_schema(arguments.values)
@@ -156,6 +170,7 @@ async def _intend(run: Run, executions: list[ToolExecution]) -> None:
     run.journal.add_step("intent", lambda: {"calls": [execution.tool_call_id for execution in executions]})
     for execution in executions:
         if execution.tool_call_id not in run.intended:  # else it is run again, and its start was told
+            run.intended.add(execution.tool_call_id)
             run.fact(ToolCallStarted(content=execution.tool_name, tool=replace(execution)))
     await run.journal.write()
 

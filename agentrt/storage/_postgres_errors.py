@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
@@ -21,17 +22,14 @@ _LOST = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
-    ConnectionError,
-    FileNotFoundError,  # a unix socket, while the server is down
 )
 
 
 def is_lost(error: BaseException) -> bool:
     """Is the connection gone, or could none be made, so that another one may do better?"""
-    if isinstance(error, _LOST):
-        return True
-    # asyncio.connect's own words for several addresses that all refused
-    return isinstance(error, OSError) and not isinstance(error, (TimeoutError, socket.gaierror)) and not error.errno
+    if isinstance(error, OSError):
+        return not isinstance(error, (TimeoutError, PermissionError, ssl.SSLError))
+    return isinstance(error, _LOST)
 
 
 def translated(error: BaseException, where: str, command_timeout_s: float) -> StorageError:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import os
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Final
+from weakref import WeakSet
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
 from agentrt.errors import StorageError
-from agentrt.storage._postgres_news import CHANNEL, News
+from agentrt.storage._postgres_news import News
 from agentrt.storage._postgres_pool import LoopPool, Shared
 from agentrt.storage._postgres_url import Place
 
@@ -45,6 +47,7 @@ class Loops:
         self._pool_options = pool_options
         self._connect_options = connect_options
         self._held: dict[asyncio.AbstractEventLoop, Held] = {}
+        _all.add(self)
 
     async def here(self) -> Held:
         """What is held on the running loop, made if need be. Does not suspend: no task sees it half made."""
@@ -80,34 +83,32 @@ class Loops:
                 closing = asyncio.run_coroutine_threadsafe(_close(held), loop)
                 await asyncio.wait((asyncio.wrap_future(closing),), timeout=_CLOSE_S)
 
+    def forked(self) -> dict[asyncio.AbstractEventLoop, Held]:
+        """In the child of a fork: hold nothing, and return what the parent holds."""
+        held, self._held = self._held, {}
+        return held
+
     def _open(self, loop: asyncio.AbstractEventLoop) -> Held:
-        place, options = self._place, self._connect_options
-        if self._users_pool is not None and loop is self._users_pool._loop:
-            return self._hold(loop, LoopPool(self._shared, self._get_users_pool, closes=False), None)
-        if place is None:
+        shared, place, options = self._shared, self._place, self._connect_options
+        is_users = self._users_pool is not None and loop is self._users_pool._loop
+        if place is None and not is_users:
             raise StorageError(
                 "PostgresStorage's pool belongs to another event loop than the one that now uses it (the sync methods "
                 "have one of their own). Await the async methods where the pool was made, or give db_url as well"
             )
+        dsn = place.dsn if place is not None else None
 
         async def open_pool() -> Any:
-            return await _driver.create_pool(place.dsn, reset=_no_reset, **self._pool_options, **options)
+            if is_users:
+                return self._users_pool
+            return await _driver.create_pool(dsn, reset=_no_reset, **self._pool_options, **options)
 
         async def connect() -> Any:
-            return await _driver.connect(place.dsn, **options)
+            return await _driver.connect(dsn, **options)
 
-        return self._hold(loop, LoopPool(self._shared, open_pool, closes=True), connect)
-
-    async def _get_users_pool(self) -> Any:
-        return self._users_pool
-
-    def _hold(
-        self, loop: asyncio.AbstractEventLoop, pool: LoopPool, connect: Callable[[], Awaitable[Any]] | None
-    ) -> Held:
-        async def send(key: str) -> None:
-            await pool.once(lambda connection: connection.execute("SELECT pg_notify($1, $2)", CHANNEL, key))
-
-        news = News(connect, send)
+        pool = LoopPool(shared, open_pool, closes=not is_users)
+        # of the user's pool none is taken to listen: it may have only one, and could not be closed
+        news = News(connect if dsn is not None else None)
         return Held(pool, news, self._keep(loop, pool, news))
 
     async def _keep(self, loop: asyncio.AbstractEventLoop, pool: LoopPool, news: News) -> AsyncGenerator[None, None]:
@@ -126,3 +127,16 @@ async def _close(held: Held) -> None:
 
 async def _no_reset(connection: Any) -> None:
     """A connection leaves nothing behind that would have to be reset, which saves a round trip per call."""
+
+
+_all: WeakSet[Loops] = WeakSet()
+_of_parents: list[Any] = []
+"""What a child has inherited: kept for ever, as closing it would close the parent's connections and selectors."""
+
+
+def _after_fork_in_child() -> None:
+    _of_parents.extend(loops.forked() for loops in list(_all))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -22,14 +22,10 @@ _RETRY_S: Final = 5.0
 
 
 class News:
-    """Of one event loop. `connect` opens a connection, `send` sends a notice over another one.
+    """Of one event loop. `connect` opens a connection; without it there is only polling."""
 
-    Without `connect` there is only polling.
-    """
-
-    def __init__(self, connect: Callable[[], Awaitable[Any]] | None, send: Callable[[str], Awaitable[Any]]) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[Any]] | None) -> None:
         self._connect = connect
-        self._send = send
         self._connection: Any = None
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._opening = asyncio.Lock()
@@ -74,7 +70,7 @@ class News:
             await connection.add_listener(CHANNEL, self._hear)
             probe = f"probe {secrets.token_hex(8)}"
             with self.of(probe) as heard:
-                await self._send(probe)
+                await _send(connect, probe)
                 async with asyncio.timeout(_PROBE_S):
                     await heard.wait()
         except TimeoutError:  # a pooler: it will not be another time
@@ -102,3 +98,11 @@ class News:
             connection.remove_termination_listener(self._wake_all)
             with contextlib.suppress(*FAILURES):  # it is gone then
                 await connection.close(timeout=_PROBE_S)
+
+
+async def _send(connect: Callable[[], Awaitable[Any]], key: str) -> None:
+    connection = await connect()
+    try:
+        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, key)
+    finally:
+        await connection.close(timeout=_PROBE_S)

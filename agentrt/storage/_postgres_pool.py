@@ -29,7 +29,7 @@ Connection: TypeAlias = Any
 Body: TypeAlias = Callable[[Connection], Awaitable[T]]
 
 # a process that is stopped in the middle must not hold its locks
-_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '60s'"
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '30s'"
 _CONFLICT_TRIES: Final = 10
 _LONGEST_DELAY_S: Final = 0.5
 _CLOSE_S: Final = 5.0
@@ -84,8 +84,12 @@ class LoopPool:
 
     # --- calls -------------------------------------------------------------------------------------------------------
 
+    async def read(self, body: Body[T], *, run_id: str | None = None) -> T:
+        """Carry out one statement that changes nothing, after what was called for the run before."""
+        return await self._call(body, run_id, reads=True)
+
     async def once(self, body: Body[T], *, run_id: str | None = None) -> T:
-        """Carry out one statement that may be repeated: it changes nothing, or the same again."""
+        """Carry out one statement that may be repeated: it changes the same again, or nothing."""
         return await self._call(body, run_id)
 
     async def transact(self, body: Callable[[Transaction], Awaitable[T]], *, run_id: str | None = None) -> T:
@@ -98,24 +102,24 @@ class LoopPool:
             try:
                 await connection.execute("COMMIT")
             except FAILURES as error:
-                if isinstance(error, TimeoutError) or is_lost(error) or _is_gone(connection):
+                if not (isinstance(error, TimeoutError) or is_lost(error) or _is_gone(connection)):
+                    raise
+                if transaction.number:  # else it has changed nothing
                     raise Unknown(transaction.number, result) from error
-                raise
             return result
 
         return await self._call(attempt, run_id)
 
-    async def _call(self, attempt: Body[T], run_id: str | None) -> T:
+    async def _call(self, attempt: Body[T], run_id: str | None, *, reads: bool = False) -> T:
         earlier = tuple(self._abandoned)
-        task = asyncio.get_running_loop().create_task(self._in_turn(attempt, run_id, earlier))
+        task = asyncio.get_running_loop().create_task(self._in_turn(attempt, run_id, earlier, reads))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         try:
             await asyncio.wait((task,))
         except asyncio.CancelledError:
-            if not task.done():
-                self._abandoned.add(task)
-                task.add_done_callback(self._has_left)
+            self._abandoned.add(task)
+            task.add_done_callback(self._has_left)
             raise
         return task.result()
 
@@ -124,7 +128,9 @@ class LoopPool:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("a call to storage that nobody awaits any more has failed: %s", error)
 
-    async def _in_turn(self, attempt: Body[T], run_id: str | None, earlier: tuple[asyncio.Task[Any], ...]) -> T:
+    async def _in_turn(
+        self, attempt: Body[T], run_id: str | None, earlier: tuple[asyncio.Task[Any], ...], reads: bool
+    ) -> T:
         if earlier:  # whoever made them goes on, and is to find what it wrote
             await asyncio.wait(earlier)
         if run_id is None:
@@ -133,7 +139,9 @@ class LoopPool:
         if lock is None:
             lock = self._order[run_id] = asyncio.Lock()
         async with lock:
-            return await self._persist(attempt)
+            if not reads:
+                return await self._persist(attempt)
+        return await self._persist(attempt)
 
     # --- again and again ---------------------------------------------------------------------------------------------
 
@@ -174,6 +182,7 @@ class LoopPool:
 
     async def _attempt(self, attempt: Body[T], unknown: Unknown | None) -> T:
         connection = await self._acquire()
+        pool = self._pool
         try:
             if not self._shared.is_prepared:
                 await self._prepare(connection)
@@ -190,7 +199,7 @@ class LoopPool:
         finally:
             # a connection that can't be given back is closed by the pool; what was done is done
             with contextlib.suppress(*FAILURES):
-                await self._pool.release(connection, timeout=_CLOSE_S)
+                await pool.release(connection, timeout=_CLOSE_S)
 
     async def _prepare(self, connection: Connection) -> None:
         async with self._opening:

@@ -61,7 +61,7 @@ _PRUNED: Final = 100  # runs per transaction
 
 
 class PostgresStorage(Storage):
-    """Keeps sessions in a Postgres database (version 10 or newer), shared by any number of storages and processes.
+    """Keeps sessions in a Postgres database, shared by any number of storages and processes.
 
     `db_url` may be of SQLAlchemy's form (`"postgresql+psycopg://user:password@host:5432/database"`). Each event loop
     gets a pool of its own at first use, of up to `max_pool_size` connections and one more to listen on, and closes it
@@ -322,7 +322,7 @@ class PostgresStorage(Storage):
                     "or give db_url as well"
                 ) from error
         ids, epochs = [run_id for run_id, _ in held], [epoch for _, epoch in held]
-        rows = await self._fetch(self._sql.renew_all, ids, epochs, round(lease_s * _SECOND))
+        rows = await self._write(self._sql.renew_all, ids, epochs, round(lease_s * _SECOND))
         return [LeaseNews(run_id=run_id, lost=lost, cancel=cancel) for run_id, lost, cancel in rows]
 
     async def request_cancel(self, run_id: str, request: str) -> bool:
@@ -386,7 +386,7 @@ class PostgresStorage(Storage):
     async def prune(self, *, older_than: timedelta) -> int:
         age, deleted, runs = older_than // timedelta(microseconds=1), 0, 1
         while runs:
-            ((rows, runs),) = await self._fetch(self._sql.tidy, age, age, _PRUNED)
+            ((rows, runs),) = await self._write(self._sql.tidy, age, age, _PRUNED)
             deleted += rows
         return deleted
 
@@ -412,14 +412,23 @@ class PostgresStorage(Storage):
             return await connection.fetch(statement, *values)
 
         here = await self._loops.here()
-        return await here.pool.once(work, run_id=run_id)
+        return await here.pool.read(work, run_id=run_id)
 
     async def _fetchrow(self, statement: str, *values: Any, run_id: str | None = None) -> Any:
         return next(iter(await self._fetch(statement, *values, run_id=run_id)), None)
 
+    async def _write(self, statement: str, *values: Any, run_id: str | None = None) -> list[Any]:
+        """For a statement that may be repeated."""
+
+        async def work(connection: Connection) -> list[Any]:
+            return await connection.fetch(statement, *values)
+
+        here = await self._loops.here()
+        return await here.pool.once(work, run_id=run_id)
+
     async def _changes(self, statement: str, *values: Any, run_id: str | None = None) -> bool:
         """Does the statement, which may be repeated, change a row?"""
-        return bool(await self._fetch(f"{statement} RETURNING 1", *values, run_id=run_id))
+        return bool(await self._write(f"{statement} RETURNING 1", *values, run_id=run_id))
 
     async def _locked(self, transaction: Transaction, statement: str, change: RunChange) -> str | None:
         """Lock the session, or the run: always in this order. Returns the session's state."""

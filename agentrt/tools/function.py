@@ -6,18 +6,22 @@ import functools
 import re
 import types
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, Literal, Self, TypeAlias, TypedDict, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, TypedDict, cast
 
 from typing_extensions import ParamSpec, TypeVar
 
 from agentrt._options import Definition
-from agentrt.errors import ToolDefinitionError
+from agentrt.errors import ToolDefinitionError, UserInputInvalid
 from agentrt.models.base import ToolSpec
 from agentrt.run.response import UserInputField
+from agentrt.tools.arguments import quote
 from agentrt.tools.cache import ResultCache
 from agentrt.tools.docstrings import describe
 from agentrt.tools.signature import Signature, is_async, read_signature, target_of
+
+if TYPE_CHECKING:
+    from agentrt.tools.schema import ParameterSchema
 
 P = ParamSpec("P", default=...)
 R = TypeVar("R", default=Any)
@@ -43,6 +47,9 @@ class ToolOptions(TypedDict, total=False):
     requires_user_input: bool
     user_input_fields: Sequence[str]
     external_execution: bool
+    allow_edits: bool
+    expires_after_s: float
+    on_expiry: Literal["reject", "confirm"]
     stop_after_tool_call: bool
     show_result: bool
     cache_results: bool
@@ -85,6 +92,11 @@ class Function(Definition, Generic[P, R]):
     user_input_fields: Sequence[str] = ()
     """The parameters that the user fills, and the model doesn't see; all when empty."""
     external_execution: bool = False
+    allow_edits: bool = False
+    """May whoever confirms a call change its arguments?"""
+    expires_after_s: float | None = None
+    """How long a paused run waits for a decision about a call, in seconds; then `on_expiry` holds."""
+    on_expiry: Literal["reject", "confirm"] = "reject"
     stop_after_tool_call: bool = False
     show_result: bool = False
     cache_results: bool = False
@@ -215,6 +227,31 @@ class Function(Definition, Generic[P, R]):
             for parameter in schema.signature.parameters
         ]
 
+    def validate_user_input(
+        self, values: Mapping[str, Any], form: Sequence[UserInputField] | None = None
+    ) -> dict[str, Any]:
+        """Return what a user gave for fields of a form as plain data that fits: a text is read as what is wanted.
+
+        `form` is what `user_input_schema` made when the call was asked; the tool's whole form when not given. Raises
+        `UserInputInvalid`, which names tool, field and expected type.
+        """
+        asked = {field.name: field for field in (self.user_input_schema({}) if form is None else form)}
+        schema = self._form(asked.values())
+        read: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in asked or name not in schema.json["properties"]:
+                told = f"Tool {self.name!r} has no field {name!r} for a user; it has {', '.join(map(repr, asked))}"
+                raise UserInputInvalid(told, tool=self.name, field=name)
+            try:
+                read[name] = schema.read(name, value)
+            except ValueError as error:
+                told = (
+                    f"Tool {self.name!r}, field {name!r}: {asked[name].field_type.__name__} expected, "
+                    f"not {quote(value, 80)} ({error})"
+                )
+                raise UserInputInvalid(told, tool=self.name, field=name) from None
+        return read
+
     @property
     def cache(self) -> ResultCache | None:
         return self._cache
@@ -231,6 +268,10 @@ class Function(Definition, Generic[P, R]):
                 )
             self._schema = schema
         return self._schema
+
+    def _form(self, fields: Iterable[UserInputField]) -> ParameterSchema:
+        """What checks the values of a form."""
+        return self._known().parameters
 
     def _asked(self, schema: _Schema) -> set[str]:
         names = {parameter.name for parameter in schema.signature.parameters}

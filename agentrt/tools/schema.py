@@ -56,15 +56,22 @@ class ParameterSchema:
         "not given". Raises `ToolArgumentsInvalid`, which tells the model what is wrong.
         """
         try:
-            return self._check(values)
+            return _checked(self._check, values, self._defaulted)
         except ValidationError as error:
-            repaired = _repaired(values, error, self._defaulted)
-            if repaired is not None:
-                try:
-                    return self._check(repaired)
-                except ValidationError as left:
-                    error = left
             raise ToolArgumentsInvalid(self._complaint(tool, values, error)) from None
+
+    def read(self, name: str, value: Any) -> Any:
+        """Return what one parameter takes `value` for, as plain data. Raises `ValueError` with what is wrong."""
+        adapter, _ = _adapter({name: self._fields[name]})
+        try:
+            return to_jsonable_python(_checked(adapter.validator.validate_python, {name: value}, set())[name])
+        except ValidationError as error:
+            faults = error.errors(include_url=False, include_context=False, include_input=False)
+            raise ValueError(
+                "; ".join(_where(fault["loc"][1:]) + fault["msg"] for fault in faults[:MAX_FAULTS])
+            ) from None
+        except PydanticSerializationError:  # JSON can't tell it: it stays as it was given
+            return value
 
     def _complaint(self, tool: str, values: dict[str, Any], error: ValidationError) -> str:
         known: dict[str, Any] = self.json["properties"]
@@ -176,7 +183,24 @@ def _untitled(schema: Any, names: bool = False) -> Any:
     return schema
 
 
-# --- repairing -------------------------------------------------------------------------------------------------------
+# --- checking and repairing ------------------------------------------------------------------------------------------
+
+
+def _checked(
+    check: Callable[[dict[str, Any]], dict[str, Any]], values: dict[str, Any], defaulted: set[str]
+) -> dict[str, Any]:
+    """The values as the schema has them, repaired if need be. Raises `ValidationError`."""
+    try:
+        return check(values)
+    except ValidationError as error:
+        repaired = _repaired(values, error, defaulted)
+        if repaired is None:
+            raise
+    return check(repaired)
+
+
+def _where(path: tuple[int | str, ...]) -> str:
+    return f"at {'.'.join(map(str, path))}: " if path else ""
 
 
 def _repaired(values: dict[str, Any], error: ValidationError, defaulted: set[str]) -> dict[str, Any] | None:

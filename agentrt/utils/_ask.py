@@ -59,7 +59,9 @@ def _decide(tool: ToolExecution, ask: Ask) -> None:
 
 def _find_out(tool: ToolExecution, ask: Ask) -> None:
     """Ask what became of a call that was cut. There is no answer by default: each of them may do harm."""
-    question = f"{call_text(tool)} was cut while it ran, and may have acted. Run it [a]gain, give its [r]esult, [s]kip it? "
+    question = (
+        f"{call_text(tool)} was cut while it ran, and may have acted. Run it [a]gain, give its [r]esult, [s]kip it? "
+    )
     while True:
         match ask(question).strip().lower():
             case "a" | "again":
@@ -68,7 +70,9 @@ def _find_out(tool: ToolExecution, ask: Ask) -> None:
                 tool.result = ask("Its result: ")
             case "s" | "skip":
                 tool.confirmed = False
-                tool.confirmation_note = ask("What is the model to be told? (Enter: it is not known) ").strip() or UNKNOWN
+                tool.confirmation_note = (
+                    ask("What is the model to be told? (Enter: it is not known) ").strip() or UNKNOWN
+                )
             case _:
                 continue
         return

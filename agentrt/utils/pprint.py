@@ -48,11 +48,6 @@ class EventStream(AbstractAsyncContextManager[AsyncIterator[Any]], Protocol):
     async def result(self) -> RunResponse[Any]: ...
 
 
-async def aprint_run(run: EventStream, **options: Any) -> None:
-    """`ashow_run` for a notebook's last line: it returns nothing that would be shown once more."""
-    await ashow_run(run, **options)
-
-
 async def ashow_run(
     run: EventStream,
     *,

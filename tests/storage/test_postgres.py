@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import multiprocessing
+import os
 import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from agentrt.storage.postgres import PostgresStorage
 from agentrt.testing.contracts import StorageCheck, storage_checks
 from tests.postgres_server import PostgresServer, cutting_proxy, postgres_server, transaction_pooler
 from tests.storage.test_many_at_once import RUNS, check_nothing_is_lost, run_once
+from tests.storage.test_sqlite import script
 
 
 @pytest.fixture(scope="module")
@@ -250,13 +252,13 @@ async def test_an_answer_that_takes_too_long_is_an_error_and_nothing_is_half_don
 
 
 @asynccontextmanager
-async def held(url: str, statement: str) -> AsyncGenerator[asyncpg.Connection[Any]]:
+async def held(url: str, statement: str) -> AsyncGenerator[None]:
     """Keeps what a statement locks."""
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction():
             await connection.execute(statement)
-            yield connection
+            yield
     finally:
         await connection.close()
 
@@ -403,6 +405,39 @@ async def test_the_end_of_the_loop_in_the_middle_of_a_call_leaves_no_transaction
 
     assert await seen(storage) == ["r1", "r3"]
     await storage.aclose()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_forked_child_opens_anew_and_both_go_on(url: str):
+    told = script(
+        """
+        import asyncio, os, sys, threading, warnings
+        from agentrt.storage.postgres import PostgresStorage
+        from tests.storage.test_postgres import seen, turn
+
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking at all, from Python 3.12 on
+        storage = PostgresStorage(db_url=sys.argv[1])
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, daemon=True).start()
+
+        def there(call):
+            return asyncio.run_coroutine_threadsafe(call, loop).result(20)
+
+        there(turn(storage, "before"))
+        child = os.fork()
+        if not child:
+            asyncio.run(turn(storage, "child"))
+            asyncio.run(storage.aclose())
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        there(turn(storage, "parent"))
+        print(sorted(there(seen(storage))))
+        there(storage.aclose())
+        """,
+        url,
+    )
+
+    assert told == "['before', 'child', 'parent']"
 
 
 # --- what the database does ------------------------------------------------------------------------------------------

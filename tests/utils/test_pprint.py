@@ -32,7 +32,7 @@ from agentrt.run.response import RunResponse, RunStatus, ToolExecution, UserInpu
 from agentrt.testing import ScriptedModel, reply
 from agentrt.utils import pprint as pprint_module
 from agentrt.utils._clean import Cleaner, clean
-from agentrt.utils.pprint import apprint_run_response, aprint_run, ashow_run, pprint_run_response
+from agentrt.utils.pprint import apprint_run_response, ashow_run, pprint_run_response
 
 Items = list[Any]
 
@@ -286,7 +286,7 @@ async def test_a_run_is_printed_with_its_message_and_returned(message: Any):
 async def test_a_run_that_fails_is_shown_once_and_raised(events: Items):
     console = Console(file=io.StringIO(), width=80)
     with pytest.raises(ModelError):
-        await aprint_run(FakeRun(events, ModelError("no answer")), console=console)
+        await ashow_run(FakeRun(events, ModelError("no answer")), console=console)
 
     assert console.file.getvalue() == "ModelError: no answer\n\n"  # pyright: ignore[reportAttributeAccessIssue]
 
