@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from agentrt.agent import Agent
     from agentrt.media import Audio, File, Image, Video
     from agentrt.models.message import Message
+    from agentrt.run.budget import Budget, Price
     from agentrt.run.context import RunContext
     from agentrt.run.limits import RunLimits
     from agentrt.run.response import RunResponse, RunStatus
@@ -21,10 +22,12 @@ __version__ = "0.1.0"
 __all__ = [
     "Agent",
     "Audio",
+    "Budget",
     "File",
     "Function",
     "Image",
     "Message",
+    "Price",
     "RunContext",
     "RunLimits",
     "RunResponse",
@@ -38,10 +41,12 @@ __all__ = [
 _HOMES = {
     "Agent": "agentrt.agent",
     "Audio": "agentrt.media",
+    "Budget": "agentrt.run.budget",
     "File": "agentrt.media",
     "Function": "agentrt.tools",
     "Image": "agentrt.media",
     "Message": "agentrt.models.message",
+    "Price": "agentrt.run.budget",
     "RunContext": "agentrt.run.context",
     "RunLimits": "agentrt.run.limits",
     "RunResponse": "agentrt.run.response",

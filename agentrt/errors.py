@@ -24,6 +24,7 @@
     │   ├── ToolArgumentsInvalid      the arguments don't fit the schema
     │   └── ToolTimeout
     ├── LimitReached                  limit, value, setting
+    ├── BudgetExceeded                a request that a budget has no room for; budget, value, used, reserved, needed
     ├── OutputValidationError         the answer is not what `response_model` asks for; text
     ├── InputRefused                  raise it in a pre-hook: the run fails, and no model is asked; reason
     ├── OutputRefused                 raise it in a post-hook: the run fails, and the answer is not given; reason
@@ -204,10 +205,31 @@ class LimitReached(AgentRTError):
     """A run met one of its limits and the model would not end. Names the limit, its value and the setting."""
 
     def __init__(self, limit: str, value: float, setting: str) -> None:
-        super().__init__(f"The run reached its limit of {value:g} {limit}; raise it with {setting}")
+        super().__init__(f"The run reached its limit of {value:.15g} {limit}; raise it with {setting}")
         self.limit = limit
         self.value = value
         self.setting = setting
+
+
+class BudgetExceeded(AgentRTError):
+    """A model request did not fit into a `Budget` and was not sent.
+
+    `budget` is the budget's limit that it meets, `"tokens"` or `"cost_usd"`, and `value` what that is. `used` is what
+    ended requests have used, `reserved` what others under way may still use, `needed` what this one might have.
+    """
+
+    def __init__(self, budget: str, value: float, *, used: float, reserved: float, needed: float) -> None:
+        unit = "USD" if budget == "cost_usd" else budget
+        super().__init__(
+            f"The budget of {value:.15g} {unit} has no room for this request: {used:.6g} are used, requests under way "
+            f"may use {reserved:.6g}, and this one {needed:.6g}; raise it with Budget({budget}=…), or give the model "
+            "max_tokens, so that less is reserved for its answer"
+        )
+        self.budget = budget
+        self.value = value
+        self.used = used
+        self.reserved = reserved
+        self.needed = needed
 
 
 class OutputValidationError(AgentRTError):

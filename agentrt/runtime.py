@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from typing_extensions import Unpack
 
 from agentrt.agent import Agent
 from agentrt.agent.agent import ContinueOptions, RunOptions
-from agentrt.errors import ConfigurationError, RunBusy, RunNotFound
+from agentrt.errors import AlreadyContinued, ConfigurationError, DecisionRefused, RunBusy, RunNotFound
 from agentrt.run import owner
 from agentrt.run.attach import attach, cancel_run
 from agentrt.run.background import RunHandle
+from agentrt.run.decisions import Decision, Requirement
 from agentrt.run.events import RunEvent
 from agentrt.run.lease import LEASE_S
 from agentrt.run.response import RunResponse, RunStatus
+from agentrt.run.resume import decide_one, expire, response_of
 from agentrt.run.run import log, new_id
 from agentrt.sessions import Sessions
 from agentrt.storage.base import RunChange, Storage, StoredRun
 
+MayDecide: TypeAlias = "Callable[[Requirement, Decision, str | None], bool | Awaitable[bool]]"
+"""`(requirement, decision, by)`: may this person decide so? Sync or async."""
 GRACE_S = 10.0
 """How long a runtime that is closed waits for its runs before it lets go of them."""
 
@@ -34,8 +39,16 @@ class Runtime:
     `recover` in another process.
     """
 
-    def __init__(self, *, agents: Iterable[Agent[Any]] = (), storage: Storage, grace_s: float = GRACE_S) -> None:
+    def __init__(
+        self,
+        *,
+        agents: Iterable[Agent[Any]] = (),
+        storage: Storage,
+        may_decide: MayDecide | None = None,
+        grace_s: float = GRACE_S,
+    ) -> None:
         self.storage = storage
+        self._may_decide = may_decide
         self.sessions = Sessions(storage, any_user=True)
         self._grace_s = grace_s
         self._agents: dict[str, Agent[Any]] = {}
@@ -93,6 +106,38 @@ class Runtime:
         options.setdefault("user_id", stored.user_id)
         return await self.agent(stored.agent_id or "").acontinue_run(run_id=run_id, **options)
 
+    async def requirements(
+        self, *, open: bool = True, user_id: str | None = None, session_id: str | None = None
+    ) -> list[Requirement]:
+        """Return what paused runs wait for, with `open=False` also what is decided already and waits to be continued.
+
+        Of one user or session when given. What has expired by now is decided on the way.
+        """
+        found: list[Requirement] = []
+        async for stored in self._stored(RunStatus.PAUSED):
+            if user_id not in (None, stored.user_id) or session_id not in (None, stored.session_id):
+                continue
+            whole = await expire(self.storage, await self._load(stored.run_id))
+            waiting = response_of(whole).requirements
+            found += waiting if open else response_of(whole, decided=False).requirements
+        return found
+
+    async def decide(self, run_id: str, tool_call_id: str, decision: Decision, *, by: str | None = None) -> Requirement:
+        """Store a decision about a call that a paused run waits for, whoever and wherever its user is.
+
+        The first decision about a requirement counts; this returns the requirement as it is decided. The run goes on
+        with `continue_run`, or `recover`. Raises `DecisionRefused` (also when `may_decide` refuses), `RunNotFound`,
+        `AlreadyContinued` when the run does not wait any more.
+        """
+        stored = await self._load(run_id)
+        run = self.agent(stored.agent_id or "").reopened(run_id, user_id=stored.user_id)
+        asked = next((r for r in response_of(stored).requirements if r.tool_call_id == tool_call_id), None)
+        if self._may_decide is not None and asked is not None:
+            allowed = self._may_decide(asked, decision, by)
+            if not (await allowed if inspect.isawaitable(allowed) else allowed):
+                raise DecisionRefused(f"{by or 'Nobody'} may not decide about call {tool_call_id!r} of run {run_id!r}")
+        return await decide_one(run, stored, tool_call_id, decision, by)
+
     async def cancel(self, run_id: str, reason: str = "cancelled") -> bool:
         """Cancel a run, in whatever process it is driven. Returns False when it is not being driven."""
         return await cancel_run(self.storage, run_id, reason)
@@ -100,12 +145,14 @@ class Runtime:
     async def recover(self) -> list[RunResponse[Any]]:
         """Continue all runs whose owner is gone, and return what came of each: done, failed, or paused to ask.
 
-        Runs of agents that this runtime does not know are left alone. Sub-agents' runs end with their parent's.
+        Paused runs for which all is decided, or has expired, are continued, too. Runs of agents that this runtime does
+        not know are left alone. Sub-agents' runs end with their parent's.
         """
-        found: list[StoredRun] = []
-        while page := await self.storage.list_unfinished(after=found[-1].run_id if found else None):
-            found += page
-        gone = [run for run in found if _is_gone(run)]
+        gone = [run async for run in self._stored(RunStatus.RUNNING) if _is_gone(run)]
+        async for run in self._stored(RunStatus.PAUSED):
+            whole = await expire(self.storage, await self._load(run.run_id))
+            if not response_of(whole).requirements:
+                gone.append(run)
         for run in gone:
             if run.parent_run_id is not None:
                 await self._end_child(run)
@@ -113,10 +160,17 @@ class Runtime:
         recovered = await asyncio.gather(*map(self._recover, own))
         return [response for response in recovered if response is not None]
 
+    async def _stored(self, status: RunStatus) -> AsyncGenerator[StoredRun, None]:
+        after: str | None = None
+        while page := await self.storage.list_unfinished(status=status, after=after):
+            for stored in page:
+                yield stored
+            after = page[-1].run_id
+
     async def _recover(self, stored: StoredRun) -> RunResponse[Any] | None:
         try:
             return await self.continue_run(stored.run_id)
-        except RunBusy:
+        except (RunBusy, AlreadyContinued):
             return None  # another process was faster
         except Exception as error:
             log.error("run %s failed when it was recovered: %s", stored.run_id, error)

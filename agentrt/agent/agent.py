@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
@@ -14,6 +14,7 @@ from agentrt import _sync
 from agentrt._threads import run_in_thread
 from agentrt.agent import _views
 from agentrt.agent._input import to_messages
+from agentrt.errors import DecisionRefused
 from agentrt.models.base import Model, ToolChoice
 from agentrt.models.message import Message
 from agentrt.run.attach import attach, cancel_run
@@ -177,8 +178,9 @@ class Agent(RunDefinition[Out]):
         """
         run, shown = self._open_print(input, options)
         response = await self._print(input, run, shown)
-        while response.is_paused and await run_in_thread(_ask_user, response):
-            response = await self._print(None, self._answered(response, options), shown)
+        while response.is_paused and (answered := await run_in_thread(_ask_user, response)):
+            with suppress(DecisionRefused):  # which is shown, and asked for again
+                response = await self._print(None, self._answered(answered, options), shown)
 
     async def start(self, input: Any, **options: Unpack[RunOptions]) -> RunHandle[Out]:
         """Begin a run in the background, and return once it is stored: `run_id`, `events()`, `result()`, `cancel()`."""
@@ -282,9 +284,10 @@ class Agent(RunDefinition[Out]):
         """`aprint_response`, from code that is not async."""
         run, shown = self._open_print(input, options)
         response = _sync.call(self._print, input, run, shown, instead="aprint_response")
-        while response.is_paused and _ask_user(response):
-            run = self._answered(response, options)
-            response = _sync.call(self._print, None, run, shown, instead="aprint_response")
+        while response.is_paused and (answered := _ask_user(response)):
+            run = self._answered(answered, options)
+            with suppress(DecisionRefused):
+                response = _sync.call(self._print, None, run, shown, instead="aprint_response")
 
     def cli_app(self, **options: Any) -> None:
         """Chat with this agent in the terminal."""
@@ -389,6 +392,10 @@ class Agent(RunDefinition[Out]):
             console=shown.get("console"),
         )
 
+    def reopened(self, run_id: str, *, user_id: str | None) -> Run:
+        """Make the run that a stored one goes on as, for a runtime that acts on it."""
+        return self._reopen(None, run_id, None, {"user_id": user_id})
+
     def _reopen(
         self,
         response: RunResponse[Any] | None,
@@ -475,12 +482,12 @@ class Agent(RunDefinition[Out]):
 _LIMITS = RunLimits()
 
 
-def _ask_user(response: RunResponse[Any]) -> bool:
-    """Ask whoever sits at a terminal for what a run waits for; False when it is to stay paused."""
-    from agentrt.utils._ask import at_terminal, decide
+def _ask_user(response: RunResponse[Any]) -> RunResponse[Any] | None:
+    """The response with the decisions of whoever sits at a terminal; None when it is to stay paused."""
+    from agentrt.utils._ask import at_terminal, decided
 
     ask = at_terminal()
-    return ask is not None and decide(response, ask)
+    return decided(response, ask) if ask is not None else None
 
 
 def _check(options: ContinueOptions) -> None:

@@ -104,6 +104,9 @@ class SqliteFile:
         self.where = self._file or ":memory:"
 
     async def tables(self) -> dict[str, int]:
+        return self._tables()
+
+    def _tables(self) -> dict[str, int]:
         if self._file is None or not Path(self._file).exists():
             return {}
         try:
@@ -166,8 +169,9 @@ class PostgresDatabase:
         from agentrt.storage._postgres_errors import FAILURES, translated
 
         timeout_s = self._place.connect_timeout_s or 10.0
+        connect: Any = asyncpg.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         try:
-            connection: Any = await asyncpg.connect(self._place.dsn, timeout=timeout_s, statement_cache_size=0)  # pyright: ignore[reportUnknownMemberType]
+            connection = await connect(self._place.dsn, timeout=timeout_s, statement_cache_size=0)
             try:
                 return await self._found(connection)
             finally:

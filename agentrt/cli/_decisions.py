@@ -8,6 +8,7 @@ from typing import Self
 
 from agentrt.cli._runs import tools_of
 from agentrt.errors import ConfigurationError
+from agentrt.run.decisions import open_kinds
 from agentrt.run.response import RunStatus, ToolExecution
 from agentrt.storage.base import StoredRun
 from agentrt.utils._ask import value_of
@@ -51,7 +52,8 @@ def find_call(stored: StoredRun, tool_call_id: str) -> ToolExecution:
 
 def apply(decision: Decision, tool: ToolExecution) -> None:
     """Put a decision on a call. Raises `ConfigurationError` for one that the call does not wait for."""
-    asks_leave = tool.requires_confirmation or tool.unknown_outcome
+    kinds = open_kinds(tool)
+    asks_leave = "confirmation" in kinds or "unknown_outcome" in kinds
     if decision.reject is not None:
         if not asks_leave:
             _refuse(tool, "can't be rejected")
@@ -62,7 +64,7 @@ def apply(decision: Decision, tool: ToolExecution) -> None:
             _refuse(tool, "has nothing to confirm")
         tool.confirmed = True
     if decision.result is not None:
-        if not (tool.external_execution_required or tool.unknown_outcome):
+        if not ("external_execution" in kinds or "unknown_outcome" in kinds):
             _refuse(tool, "makes its result itself")
         tool.result = decision.result
     fields = {field.name: field for field in tool.user_input_schema or ()}

@@ -7,7 +7,7 @@ from typing import Any
 
 from agentrt.agent import Agent
 from agentrt.cli._database import open_storage
-from agentrt.cli._runs import asks, is_gone, load_run, newest_runs
+from agentrt.cli._runs import asks, is_gone, load_run, unfinished_runs
 from agentrt.run.response import RunStatus
 from agentrt.runtime import Runtime
 from agentrt.storage.base import Storage, StoredRun
@@ -49,11 +49,10 @@ async def _recover(storage: Storage, agents: list[Agent[Any]], result: Recovered
     async with Runtime(agents=agents, storage=storage) as runtime:
         responses = await runtime.recover()
         recovered = [await load_run(storage, response.run_id or "") for response in responses]
-        paused = await newest_runs(storage, statuses=[RunStatus.PAUSED])
-        known = {run.run_id for run in recovered}
         result.recovered += recovered
-        result.asking += [run for run in paused if run.agent_id in ids and asks(run) and run.run_id not in known]
-        after: str | None = None
-        while page := await storage.list_unfinished(after=after):
-            result.left += [run for run in page if is_gone(run) and run.agent_id not in ids]
-            after = page[-1].run_id
+        known = {run.run_id for run in recovered}
+        for run in await unfinished_runs(storage, RunStatus.PAUSED):
+            if run.agent_id in ids and run.run_id not in known and asks(run := await load_run(storage, run.run_id)):
+                result.asking.append(run)
+        running = await unfinished_runs(storage, RunStatus.RUNNING)
+        result.left += [run for run in running if is_gone(run) and run.agent_id not in ids]

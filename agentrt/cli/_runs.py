@@ -9,6 +9,7 @@ from typing import Any
 from agentrt.errors import RunNotFound
 from agentrt.models.message import Message
 from agentrt.run import owner
+from agentrt.run.decisions import open_kinds
 from agentrt.run.response import RunResponse, RunStatus, ToolExecution
 from agentrt.run.resume import response_of
 from agentrt.run.tool_calls import arguments_of
@@ -24,17 +25,34 @@ async def newest_runs(
     session_id: str | None = None,
     user_id: str | None = None,
     statuses: Collection[RunStatus] = (),
-    limit: int | None = None,
+    limit: int,
 ) -> list[StoredRun]:
     """The runs begun last, newest first; children are not among them."""
+    if session_id is None and statuses and set(statuses) <= {RunStatus.RUNNING, RunStatus.PAUSED}:
+        unfinished = [run for status in statuses for run in await unfinished_runs(storage, status)]
+        found = [run for run in unfinished if run.parent_run_id is None and user_id in (None, run.user_id)]
+    else:
+        found = list[StoredRun]()
+        async for session in _sessions(storage, session_id, user_id):
+            if len(found) >= limit and session.updated_at < found[limit - 1].created_at:
+                break  # sessions come by their last use, so no later one has a newer run
+            found += await _runs(storage, session.session_id, statuses, limit)
+            found.sort(key=_age)
+    found = sorted(found, key=_age)[:limit]
+    # what was decided about a paused one stands among its steps, which a list leaves out
+    return [await load_run(storage, run.run_id) if run.status is RunStatus.PAUSED else run for run in found]
+
+
+async def unfinished_runs(storage: Storage, status: RunStatus) -> list[StoredRun]:
+    """All that are RUNNING, or PAUSED, children among them."""
     found: list[StoredRun] = []
-    async for session in _sessions(storage, session_id, user_id):
-        if limit is not None and len(found) == limit and session.updated_at < found[-1].created_at:
-            break  # sessions come by their last use, so no later one has a newer run
-        found += await _runs(storage, session.session_id, statuses, limit)
-        found.sort(key=lambda run: run.created_at, reverse=True)
-        del found[limit:]
+    while page := await storage.list_unfinished(status=status, after=found[-1].run_id if found else None):
+        found += page
     return found
+
+
+def _age(run: StoredRun) -> float:
+    return -run.created_at.timestamp()
 
 
 async def _sessions(storage: Storage, session_id: str | None, user_id: str | None) -> AsyncIterator[StoredSession]:
@@ -50,17 +68,13 @@ async def _sessions(storage: Storage, session_id: str | None, user_id: str | Non
         offset += len(page)
 
 
-async def _runs(
-    storage: Storage, session_id: str, statuses: Collection[RunStatus], limit: int | None
-) -> list[StoredRun]:
+async def _runs(storage: Storage, session_id: str, statuses: Collection[RunStatus], limit: int) -> list[StoredRun]:
     found: list[StoredRun] = []
     before: int | None = None
-    while (limit is None or len(found) < limit) and (
-        page := await storage.list_runs(session_id, limit=PAGE, before=before)
-    ):
+    while len(found) < limit and (page := await storage.list_runs(session_id, limit=PAGE, before=before)):
         found += [run for run in page if not statuses or run.status in statuses]
         before = page[-1].number
-    return found[:limit]
+    return found
 
 
 async def load_run(storage: Storage, run_id: str) -> StoredRun:
@@ -80,15 +94,13 @@ def is_gone(stored: StoredRun) -> bool:
 
 
 def tools_of(stored: StoredRun) -> list[ToolExecution]:
-    """The tool calls at its last save."""
-    return (stored.response or {}).get("tools", [])
+    """The tool calls at its last save, with what was decided since."""
+    return response_of(stored).tools
 
 
 def asks(stored: StoredRun) -> bool:
     """Does it wait to be told what became of a call that was cut?"""
-    return stored.status is RunStatus.PAUSED and any(
-        tool.unknown_outcome and not tool.is_done for tool in tools_of(stored)
-    )
+    return any("unknown_outcome" in open_kinds(tool) for tool in tools_of(stored))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from agentrt.cli._runs import Told, is_gone, tools_of
 from agentrt.models.message import Message
-from agentrt.run.encoding import plain_json
+from agentrt.run.decisions import open_kinds
 from agentrt.run.events import BaseEvent
 from agentrt.run.response import RunStatus, ToolExecution
 from agentrt.storage.base import StoredRun
@@ -29,6 +29,8 @@ STYLES: Final = {
     RunStatus.FAILED: "red",
 }
 
+
+MEDIA: Final = ("images", "audio", "videos", "files")
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
 
@@ -69,10 +71,6 @@ def whole(run: StoredRun, tale: Told, events: Iterable[str]) -> dict[str, Any]:
         "tools": tale.tools,
         "events": [json.loads(event) for event in events],
     }
-
-
-def json_line(value: dict[str, Any]) -> str:
-    return plain_json(value)
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
@@ -155,19 +153,15 @@ def _hints(run: StoredRun) -> list[str]:
     """How to answer: one line for each kind of thing that is waited for."""
     start, hints = f"agentrt runs decide {run.run_id}", list[str]()
     for tool in tools_of(run):
-        if not need_text(tool):
-            continue
-        ways: list[str] = []
-        if tool.requires_confirmation and tool.confirmed is None:
-            ways.append("--confirm")
-        if tool.unknown_outcome:
-            ways += ["--confirm (run it again)", '--result "…"']
-        if tool.requires_user_input:
-            ways += [f"--set {field.name}=…" for field in tool.user_input_schema or () if field.value is None]
-        if tool.external_execution_required:
-            ways.append('--result "…"')
-        joint = " " if tool.requires_user_input else " | "
-        hints.append(clean(f'{start} {tool.tool_call_id} --agent MODULE:AGENT {joint.join(ways)} | --reject "why"'))
+        fields = [f"--set {field.name}=…" for field in tool.user_input_schema or () if field.value is None]
+        ways = {
+            "confirmation": '--confirm | --reject "why"',
+            "unknown_outcome": '--confirm (to run it again) | --result "…" | --reject "why"',
+            "user_input": " ".join(fields),
+            "external_execution": '--result "…"',
+        }
+        for kind in open_kinds(tool):
+            hints.append(clean(f"{start} {tool.tool_call_id} --agent MODULE:AGENT {ways[kind]}"))
     return hints
 
 
@@ -177,9 +171,7 @@ def _message(console: Console, message: Message) -> None:
     text = clean(message.content or "").strip()
     lines = [text] if text else []
     lines += [f"→ {clean(call.name)}({shorten(call.arguments)})" for call in message.tool_calls or ()]
-    lines += [
-        f"[{len(media)} {kind}]" for kind in ("images", "audio", "videos", "files") if (media := getattr(message, kind))
-    ]
+    lines += [f"[{len(media)} {kind}]" for kind in MEDIA if (media := getattr(message, kind))]
     body = "\n".join(lines).replace("\n", "\n    ")
     _print(console, (f"  {clean(who or '')}: ", "bold red" if failed else "bold"), body)
 

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from agentrt import _sync
 from agentrt.agent import Agent
-from agentrt.errors import AgentRTError
+from agentrt.errors import AgentRTError, DecisionRefused
 from agentrt.run.response import RunResponse
 from agentrt.run.stream import RunStream
-from agentrt.utils._ask import Ask, at_terminal, decide
+from agentrt.utils._ask import Ask, at_terminal, decided
 from agentrt.utils.pprint import ashow_run
 
 HELP = """\
@@ -45,8 +45,12 @@ def answer(
         options["session_id"] = session_id
     response = show(agent, agent.stream(message, **options), console)
     ask = ask or at_terminal()
-    while response.is_paused and ask is not None and decide(response, ask):
-        response = show(agent, agent.acontinue_run(response, stream=True), console)
+    while response.is_paused and ask is not None and (answered := decided(response, ask)):
+        try:
+            response = show(agent, agent.acontinue_run(answered, stream=True), console)
+        except AnswerFailed as failed:
+            if not isinstance(failed.__cause__, DecisionRefused):  # else it is asked for again
+                raise
     return response
 
 

@@ -28,7 +28,7 @@ def age(text: str) -> timedelta:
 
 @db.command(epilog="[dim]agentrt db upgrade --db data.db   ·   agentrt db upgrade --db postgresql://me@host/app[/]")
 def upgrade(db: DbOption = None, table: TableOption = None) -> None:
-    """Make the tables, or bring them to this agentrt's version. [dim]Without --table: all of agentrt's that are there.[/]"""
+    """Make the tables, or bring them to this agentrt's version. [dim]All there are, without --table.[/]"""
     wait(_upgrade, db, table)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, TypeAlias, cast
 
 from agentrt._options import Definition
 from agentrt.models.base import Model, ToolChoice
+from agentrt.run.budget import Budget
 from agentrt.run.limits import RunLimits
 from agentrt.run.response import Out
 from agentrt.storage.base import Storage
@@ -60,6 +61,8 @@ class RunDefinition(Definition, Generic[Out]):
     tool_hooks: Sequence[Callable[..., Any]] | None = None
     """Middleware around every tool call: `(function_name, function_call, arguments)`."""
     limits: RunLimits | None = None
+    budget: Budget | None = None
+    """Tokens and money that its runs share with whatever else has this budget; their child runs share it, too."""
     dependencies: Mapping[str, Any] | Any = None
     """What tools and instruction functions find in `ctx.dependencies`."""
     response_model: type[Out] | None = None

@@ -22,7 +22,7 @@ RENEW_S: Final = 2.0
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """A run that this process drives. `on_news` is called from the renewing thread."""
+    """A run that this process drives; renewed where its storage outlives the process. `on_news` is called from the renewing thread."""
 
     storage: Storage
     run_id: str
@@ -41,7 +41,7 @@ class _Keeper:
         owner.drives(lease.run_id)
         with self._lock:
             self._leases[lease.run_id] = lease
-            if self._thread is None:
+            if self._thread is None and lease.storage.durable:
                 self._thread = threading.Thread(target=self._main, name="agentrt-leases", daemon=True)
                 self._thread.start()
 
@@ -56,10 +56,10 @@ class _Keeper:
             while True:
                 self._wake.wait(RENEW_S)
                 with self._lock:
-                    if not self._leases:  # the next run starts a new thread
+                    leases = [lease for lease in self._leases.values() if lease.storage.durable]
+                    if not leases:  # the next run starts a new thread
                         self._thread = None
                         return
-                    leases = list(self._leases.values())
                 runner.run(self._renew(leases))
 
     async def _renew(self, leases: list[Lease]) -> None:

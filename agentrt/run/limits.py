@@ -74,16 +74,16 @@ def count(run: Run, *, model_calls: int = 0, tool_calls: int = 0, usage: Usage |
             run = parent
 
 
-def begin(run: Run) -> None:
+def check_depth(run: Run) -> None:
     """Raise `LimitReached` for a run that is nested too deep."""
     for above, holder in _lineage(run):
         depth = holder.limits.depth
         if depth is not None and above >= depth:
-            raise _reached(holder, "depth", depth)
+            raise _error(run, holder, "depth", depth)
 
 
-def last_turn(run: Run) -> bool:
-    """Must the run's next model call be its last? Then no tools may be called in it.
+def last_turn(run: Run) -> LimitReached | None:
+    """The limit for which the run's next model call must be its last, if there is one: no tools may be called in it.
 
     Raises `LimitReached` when nothing is left for even that one: each run between this one and the run whose limit it
     is keeps a model call for its own last turn.
@@ -102,7 +102,7 @@ def last_turn(run: Run) -> bool:
                 error = _stop(run, reason, holder, name, limit)
                 if not run.model_calls:
                     raise error
-    return run.stop_reason is not None
+    return run.limit_reached
 
 
 _TOKENS: dict[TokenLimit, StopReason] = {
@@ -128,9 +128,10 @@ def deadline_of(run: Run) -> float | None:
 
 
 def out_of_time(run: Run) -> LimitReached:
-    """Take note that the run's time is up, and return the error that says so."""
+    """Have the run stop because its time is up, whatever else it stops for. Returns the error that says so."""
     first = deadline_of(run)
     holder = next((holder for _, holder in _lineage(run) if holder.deadline == first), run)
+    run.limit_reached = None
     return _stop(run, "time_limit", holder, "seconds", holder.limits.seconds or 0)
 
 
@@ -145,18 +146,17 @@ def _lineage(run: Run) -> Iterator[tuple[int, Run]]:
 
 
 def _stop(run: Run, reason: StopReason, holder: Run, name: str, value: float) -> LimitReached:
-    """Have the run stop for this reason, unless it already does for another. Returns the error for which it stops."""
-    if run.stop_reason is None or run.limit_reached is None:
+    """Have the run stop for this reason, unless it already does for another. Returns the error that says why it does."""
+    if run.limit_reached is None:
         run.stop_reason = reason
-        run.limit_reached = _reached(holder, name, value, "" if holder is run else f" of {holder.path[-1]!r}")
+        run.limit_reached = _error(run, holder, name, value)
     return run.limit_reached
 
 
-_LIMITS = {"depth": "levels of nested runs"}
-
-
-def _reached(holder: Run, name: str, value: float, whose: str = "") -> LimitReached:
-    setting = f"limits=RunLimits({name}=…){whose}"
+def _error(run: Run, holder: Run, name: str, value: float) -> LimitReached:
+    setting = f"limits=RunLimits({name}=…)"
     if name == "tool_calls":
         setting = f"tool_call_limit=… or {setting}"
-    return LimitReached(_LIMITS.get(name, name.replace("_", " ")), value, setting)
+    if holder is not run:
+        setting += f" of {holder.path[-1]!r}"
+    return LimitReached("levels of nested runs" if name == "depth" else name.replace("_", " "), value, setting)

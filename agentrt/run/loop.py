@@ -13,7 +13,7 @@ import threading
 from itertools import takewhile
 from typing import Any
 
-from agentrt.errors import AgentRTError, CodecError, LimitReached, RunBusy
+from agentrt.errors import AgentRTError, CodecError, RunBusy
 from agentrt.run.events import (
     BaseEvent,
     RunCancelled,
@@ -23,6 +23,7 @@ from agentrt.run.events import (
     RunStarted,
 )
 from agentrt.run.lease import release
+from agentrt.run.limits import check_depth, deadline_of, last_turn, out_of_time
 from agentrt.run.model_call import call_model
 from agentrt.run.prepare import prepare
 from agentrt.run.response import RunResponse, RunStatus, StopReason
@@ -75,9 +76,7 @@ async def _enter(run: Run) -> RunResponse[Any] | None:
     """Begin the run, or go on with a stored one. Returns the stored response of one that needs no driving."""
     if run.continues:
         return await resume(run, await load(run))
-    depth = run.limits.depth
-    if depth is not None and run.depth >= depth:
-        raise LimitReached("levels of nested runs", depth, "limits=RunLimits(depth=…)")
+    check_depth(run)
     try:
         await prepare(run)
     except RunBusy:
@@ -94,44 +93,36 @@ async def _enter(run: Run) -> RunResponse[Any] | None:
 
 async def _turns(run: Run) -> None:
     """While limits allow: one model call; no tool calls: leave; calls that need somebody: pause; else run the calls."""
-    limits = run.limits
     loop = asyncio.get_running_loop()
-    deadline = None if limits.seconds is None else loop.time() + limits.seconds
+    if run.limits.seconds is not None:
+        run.deadline = loop.time() + run.limits.seconds
+    deadline = deadline_of(run)
     if open_calls(run) and not await _calls(run, deadline):
         return
     while True:
         if run.cancel_flag.is_set():
             raise asyncio.CancelledError  # a tool took it for its own
-        last_turn = _last_turn(run)
-        clock = asyncio.timeout_at(_model_deadline(deadline, loop.time(), last_turn))
+        limit = last_turn(run)
+        clock = asyncio.timeout_at(_model_deadline(deadline, loop.time(), limit is not None))
         try:
             async with clock:
-                answer = await call_model(run, last_turn=last_turn)
+                answer = await call_model(run, last_turn=limit is not None)
         except TimeoutError:
             if not clock.expired():
                 raise
-            run.stop_reason = "time_limit"
-            raise _limit_reached(run) from None
+            raise out_of_time(run) from None
         run.response.finish_reason = answer.finish_reason
         if not answer.message.tool_calls:
             run.stop_reason = run.stop_reason or _END.get(answer.finish_reason, "end")
             return
-        if last_turn:
+        if limit is not None:
             await run_calls(run)  # answers them, runs none
-            raise _limit_reached(run)
+            raise limit
         if not await _calls(run, deadline) or _stopped_by_tool(run):
             return
 
 
 _END: dict[str, StopReason] = {"length": "output_limit", "refusal": "refusal"}
-
-
-def _last_turn(run: Run) -> bool:
-    """Must the next model call be the last? Then no tools may be called in it."""
-    calls = run.limits.model_calls
-    if run.stop_reason is None and calls is not None and run.tools and run.model_calls + 1 >= calls:
-        run.stop_reason = "model_call_limit"
-    return run.stop_reason is not None
 
 
 def _model_deadline(deadline: float | None, now: float, last_turn: bool) -> float | None:
@@ -148,17 +139,8 @@ async def _calls(run: Run, deadline: float | None) -> bool:
     except TimeoutError:
         if deadline is None or asyncio.get_running_loop().time() < deadline:
             raise
-        run.stop_reason = "time_limit"
+        out_of_time(run)
         return True
-
-
-def _limit_reached(run: Run) -> LimitReached:
-    limits = run.limits
-    if run.stop_reason == "model_call_limit":
-        return LimitReached("model calls", limits.model_calls or 0, "limits=RunLimits(model_calls=…)")
-    if run.stop_reason == "time_limit":
-        return LimitReached("seconds", limits.seconds or 0, "limits=RunLimits(seconds=…)")
-    return LimitReached("tool calls", limits.tool_calls or 0, "tool_call_limit=… or limits=RunLimits(tool_calls=…)")
 
 
 def _stopped_by_tool(run: Run) -> bool:
@@ -204,7 +186,8 @@ async def _cancelled(run: Run) -> None:
 
 async def _failed(run: Run, error: Exception) -> None:
     run.cancel_flag.set()
-    run.stop_reason = "error"
+    if error is not run.limit_reached:
+        run.stop_reason = "error"
     response = run.touch()
     response.status = RunStatus.FAILED
     response.error = f"{type(error).__name__}: {error}".rstrip(": ")

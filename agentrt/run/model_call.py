@@ -24,6 +24,7 @@ from agentrt.models.base import (
     UsageDelta,
 )
 from agentrt.models.message import Message, ToolCall, Usage
+from agentrt.run.budget import Reservation
 from agentrt.run.events import (
     ModelCallCompleted,
     ModelCallStarted,
@@ -31,6 +32,7 @@ from agentrt.run.events import (
     RunContent,
     ToolCallArguments,
 )
+from agentrt.run.limits import count
 from agentrt.run.prepare import request_messages
 from agentrt.run.run import Run, log, new_id
 from agentrt.tools.arguments import normalize_arguments
@@ -42,12 +44,18 @@ TOOL_USE_ATTEMPTS = 2
 async def call_model(run: Run, *, last_turn: bool) -> ModelAnswer:
     """Ask the model once, with retries, and return its answer. `last_turn` forbids tool calls.
 
-    Raises `ModelError`; what had been streamed by then stays on the run as an incomplete message.
+    Raises `BudgetExceeded` when a budget has no room for it, `ModelError`; what had been streamed by then stays on
+    the run as an incomplete message.
     """
-    run.model_calls += 1
+    request = _request(run, last_turn)
+    with Reservation(run.budgets, run.model, request) as reservation:
+        return await _call(run, request, reservation)
+
+
+async def _call(run: Run, request: ModelRequest, reservation: Reservation) -> ModelAnswer:
+    count(run, model_calls=1)
     run.offset = 0
     name = f"{run.model.provider}:{run.model.id}"
-    request = _request(run, last_turn)
     run.fact(ModelCallStarted(index=run.model_calls, model=name))
     draft = _Draft(run)
     try:
@@ -58,7 +66,9 @@ async def call_model(run: Run, *, last_turn: bool) -> ModelAnswer:
         # the partial answer stays on the run, marked; a cancelled call passes here too
         if partial := draft.partial():
             run.messages.append(partial)
-        run.usage.add(draft.usage)
+        count(run, usage=draft.usage)
+        if draft.delivered or draft.usage.total_tokens or not isinstance(error, ModelError):
+            reservation.took(draft.usage, partial)
         run.fact(
             ModelCallCompleted(
                 index=run.model_calls,
@@ -69,7 +79,8 @@ async def call_model(run: Run, *, last_turn: bool) -> ModelAnswer:
             )
         )
         raise
-    run.usage.add(answer.usage)
+    count(run, usage=answer.usage)
+    reservation.took(answer.usage, answer.message)
     run.messages.append(answer.message)
     run.journal.add_step("model", lambda: {"message": answer.message, "usage": answer.usage})
     run.fact(
@@ -87,7 +98,7 @@ async def call_model(run: Run, *, last_turn: bool) -> ModelAnswer:
 
 def _request(run: Run, last_turn: bool) -> ModelRequest:
     tools = [tool.spec() for tool in run.tools.values()]
-    choice = run.definition.tool_choice if run.model_calls == 1 else None
+    choice = run.definition.tool_choice if not run.model_calls else None
     if last_turn:
         choice = "none"
     return ModelRequest(

@@ -86,8 +86,7 @@ async def _begun_once(run: Run, stored: StoredRun, **options: Any) -> Opening:
 def lease_run(run: Run) -> None:
     """Have the run's lease renewed until its driver leaves; its writes are this epoch's."""
     run.journal.epoch = run.epoch
-    if run.storage.durable:
-        run.lease = hold(Lease(run.storage, run.run_id, run.epoch, run.hear))
+    run.lease = hold(Lease(run.storage, run.run_id, run.epoch, run.hear))
 
 
 def _kept_input(run: Run) -> dict[str, Any]:

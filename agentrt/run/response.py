@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 Out = TypeVar("Out", default=str)
 
 StopReason = Literal[
-    "end", "output_limit", "refusal", "model_call_limit", "tool_call_limit", "time_limit", "tool", "cancelled", "error"
+    "end",
+    "output_limit",
+    "refusal",
+    "model_call_limit",
+    "tool_call_limit",
+    "input_token_limit",
+    "output_token_limit",
+    "total_token_limit",
+    "time_limit",
+    "tool",
+    "cancelled",
+    "error",
 ]
 
 
@@ -107,7 +118,8 @@ class RunResponse(Generic[Out]):
     """A run as far as it has come.
 
     `content` is the answer: a text, or an instance of `response_model`; None before there is one. `messages` are the
-    run's own (not the session's history). `stop_reason` says what ended the run: `"end"` is the model's own end.
+    run's own (not the session's history). `usage` is the run's own, `total_usage` that of its child runs, too.
+    `stop_reason` says what ended the run: `"end"` is the model's own end.
     """
 
     run_id: str | None = None
@@ -124,6 +136,7 @@ class RunResponse(Generic[Out]):
     messages: list[Message] = field(default_factory=list[Message])
     tools: list[ToolExecution] = field(default_factory=list[ToolExecution])
     usage: Usage = field(default_factory=Usage)
+    total_usage: Usage = field(default_factory=Usage)
     stop_reason: StopReason | None = None
     finish_reason: FinishReason | None = None
     error: str | None = None

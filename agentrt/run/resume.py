@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from agentrt.errors import (
@@ -25,6 +26,7 @@ from agentrt.run.decisions import (
     Decided,
     Decision,
     Provide,
+    Requirement,
     RequirementKind,
     Resolve,
     apply,
@@ -36,6 +38,7 @@ from agentrt.run.decisions import (
 from agentrt.run.events import ModelCallReset, RunContinued
 from agentrt.run.history import flatten
 from agentrt.run.lease import LEASE_S
+from agentrt.run.limits import Spent
 from agentrt.run.prepare import digest, fit_out, lease_run, new_context
 from agentrt.run.response import RunResponse, RunStatus, ToolExecution
 from agentrt.run.run import Run
@@ -119,20 +122,27 @@ async def _fit_out(run: Run, stored: StoredRun) -> None:
     await fit_out(run)
 
 
-def response_of(stored: StoredRun) -> RunResponse[Any]:
-    """The response of a stored run, as far as it had come at its last save, with what was decided since."""
+def response_of(stored: StoredRun, *, decided: bool = True) -> RunResponse[Any]:
+    """The response of a stored run, as far as it had come at its last save, with what was `decided` since."""
     kept = dict(stored.response or {})
     resumed: dict[str, Any] = kept.pop("resume", {})
     response = RunResponse[Any](**kept)
     response.status = stored.status
     response.run_id, response.session_id, response.user_id = stored.run_id, stored.session_id, stored.user_id
     response.messages = list(stored.messages)
-    if "epoch" in resumed:
+    response.tools = [_own(tool) for tool in response.tools]
+    if decided and "epoch" in resumed:
         tools = {tool.tool_call_id: tool for tool in response.tools if not tool.is_done}
-        for decided in decisions_about(stored, resumed["epoch"]):
-            if (tool := tools.get(decided.tool_call_id)) is not None:
-                apply(tool, decided.decision)
+        for made_of_it in decisions_about(stored, resumed["epoch"]):
+            if (tool := tools.get(made_of_it.tool_call_id)) is not None:
+                apply(tool, made_of_it.decision)
     return response
+
+
+def _own(tool: ToolExecution) -> ToolExecution:
+    """A copy that may be decided on without touching what was loaded."""
+    form = tool.user_input_schema
+    return replace(tool, user_input_schema=[replace(field) for field in form] if form is not None else None)
 
 
 # --- decisions -------------------------------------------------------------------------------------------------------
@@ -169,8 +179,11 @@ async def decide(
     return again
 
 
-async def decide_one(run: Run, stored: StoredRun, tool_call_id: str, decision: Decision, by: str | None) -> StoredRun:
-    """Check one decision against what the run waits for and store it. Raises `DecisionRefused`, `AlreadyContinued`."""
+async def decide_one(run: Run, stored: StoredRun, tool_call_id: str, decision: Decision, by: str | None) -> Requirement:
+    """Check one decision against what the run waits for and store it; return the requirement as it is decided.
+
+    Raises `DecisionRefused`, `AlreadyContinued`.
+    """
     if stored.status is not RunStatus.PAUSED:
         raise AlreadyContinued(f"Run {stored.run_id!r} is {stored.status.value.lower()}: it waits for nothing")
     await _fit_out(run, stored)
@@ -185,20 +198,25 @@ async def decide_one(run: Run, stored: StoredRun, tool_call_id: str, decision: D
             f"which waits for {waiting}"
         )
     _check(run, tool, decision)
-    return await decide(run.storage, stored, [(tool, kind, decision)], by=by)
+    asked = next(r for r in response_of(stored).requirements if (r.tool_call_id, r.kind) == (tool_call_id, kind))
+    decided = await decide(run.storage, stored, [(tool, kind, decision)], by=by)
+    return replace(asked, tool=_asked(decided, tool_call_id))
 
 
 async def _take_decisions(run: Run, stored: StoredRun) -> StoredRun:
     """Store what was brought about calls that are still open, and what time has decided; all of it, or nothing."""
     todo: list[tuple[ToolExecution, RequirementKind, Decision]] = []
-    for brought in run.decided:
-        tool = _asked(stored, brought.tool_call_id)
+    for tool_call_id, brought in {tool.tool_call_id: tool for tool in run.decided}.items():  # the newest of an id
+        tool = _asked(stored, tool_call_id)
         for kind, decision in made(tool, brought):
             _check(run, tool, decision)
             todo.append((tool, kind, decision))
-    decided = {tool.tool_call_id for tool, _, _ in todo}
-    late = [late for late in expired(response_of(stored).tools, utc_now()) if late[0].tool_call_id not in decided]
-    return await decide(run.storage, stored, [*todo, *late], by=run.user_id)
+    return await expire(run.storage, await decide(run.storage, stored, todo, by=run.user_id))
+
+
+async def expire(storage: Storage, stored: StoredRun) -> StoredRun:
+    """Store what time has decided about a paused run; return the run with that."""
+    return await decide(storage, stored, expired(response_of(stored).tools, utc_now()), by=None)
 
 
 def _asked(stored: StoredRun, tool_call_id: str) -> ToolExecution:
@@ -220,7 +238,7 @@ def _check(run: Run, tool: ToolExecution, decision: Decision) -> None:
         return
     try:
         if isinstance(decision, Provide):
-            decision.values = function.validate_user_input(decision.values)
+            decision.values = function.validate_user_input(decision.values, tool.user_input_schema)
         elif isinstance(decision, Confirm) and decision.args is not None:
             if not function.allow_edits:
                 raise DecisionRefused(
@@ -249,6 +267,7 @@ async def _load(run: Run, stored: StoredRun) -> dict[str, Any]:
     run.system = kept.get("system")
     run.model_calls = kept.get("model_calls", 0)
     run.tool_calls = kept.get("tool_calls", 0)
+    run.below = kept.get("below") or Spent()
     run.intended.update(kept.get("intended", ()))
     steps = [step for step in stored.steps if step.number > saved_at]
     if kept and not any(step.kind == "base" for step in steps):
@@ -283,6 +302,7 @@ def _replay(run: Run, steps: list[Step]) -> dict[str, Any]:
             execution: ToolExecution = data["execution"]
             run.executions.append(execution)
             run.tool_calls += 1
+            run.below = data.get("below") or run.below
             state = data["state"] if data["state"] is not None else state
     return state
 

@@ -9,17 +9,19 @@ import time
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from agentrt.errors import LimitReached
 from agentrt.models.base import Model
 from agentrt.models.message import Message, Usage, utc_now
+from agentrt.run.budget import Budget
 from agentrt.run.context import RunContext
 from agentrt.run.definition import RunDefinition
 from agentrt.run.events import BaseEvent, DeltaEvent, RunCancelled, RunCompleted, RunPaused, StateConflict
 from agentrt.run.journal import Journal
 from agentrt.run.lease import Lease
-from agentrt.run.limits import RunLimits
+from agentrt.run.limits import RunLimits, Spent
 from agentrt.run.response import RunResponse, RunStatus, StopReason, ToolExecution
 from agentrt.storage.base import Committed, Conflict, LeaseNews, StateChange, Storage
 from agentrt.storage.merge import copy_state
@@ -46,6 +48,8 @@ class Run:
     storage: Storage
     journal: Journal
     limits: RunLimits
+    budgets: tuple[Budget, ...] = ()
+    """Its own, if it has one, and those of the run whose child it is."""
     run_id: str
     session_id: str
     user_id: str | None
@@ -85,12 +89,17 @@ class Run:
     response: RunResponse[Any] = field(default_factory=RunResponse[Any])
     model_calls: int = 0
     tool_calls: int = 0
+    below: Spent = field(default_factory=Spent)
+    deadline: float | None = None
+    """When its own time is up, by its loop's clock."""
     offset: int = 0
     intended: set[str] = field(default_factory=set[str])
     """Calls of this turn that were started, by this driver of the run or an earlier one."""
     brought: set[str] = field(default_factory=set[str])
     """Calls of this turn whose results came from outside."""
     stop_reason: StopReason | None = None
+    limit_reached: LimitReached | None = None
+    """The limit for which it must stop: raised if its model does not."""
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the run is stored, or known to be."""
     let_go: bool = False
@@ -241,6 +250,7 @@ class Run:
                 "system": self.system,
                 "model_calls": self.model_calls,
                 "tool_calls": self.tool_calls,
+                "below": self.below,
                 "steps": self.journal.last_step,
                 "intended": sorted(self.intended),
                 "epoch": self.epoch,
@@ -255,6 +265,8 @@ class Run:
         response.messages = self.messages
         response.tools = self.executions
         response.stop_reason = self.stop_reason
+        response.total_usage = replace(self.usage)
+        response.total_usage.add(self.below.usage)
         return response
 
     def tool_context(self, execution: ToolExecution) -> RunContext[Any]:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from agentrt.errors import CodecError, RunBusy
+from agentrt.errors import CodecError, RunBusy, ToolArgumentsInvalid
 from agentrt.models.message import Message, ToolCall, utc_now
 from agentrt.run.decisions import open_kinds
 from agentrt.run.events import BaseEvent, ToolCallCompleted, ToolCallError, ToolCallProgress, ToolCallStarted
+from agentrt.run.limits import count, no_more_tools
 from agentrt.run.response import ToolExecution
 from agentrt.run.run import Run, log
 from agentrt.storage.merge import copy_state
@@ -111,7 +112,6 @@ def _execution(run: Run, call: ToolCall) -> ToolExecution:
     arguments = arguments_of(call)
     execution = ToolExecution(tool_call_id=call.id, tool_name=call.name, tool_args=arguments.values)
     function = run.tools.get(call.name)
-    limit = run.limits.tool_calls
     if run.stop_reason is not None:
         refuse(run, execution, "Not called: the run has reached its limit. Answer with what you have.", "limit")
     elif function is None:
@@ -119,12 +119,11 @@ def _execution(run: Run, call: ToolCall) -> ToolExecution:
         refuse(run, execution, f"There is no tool {call.name!r}; the tools are: {known}", "unknown tool")
     elif arguments.problem is not None:
         refuse(run, execution, f"Tool {call.name!r} was not called: {arguments.problem}", "invalid arguments")
-    elif limit is not None and run.tool_calls >= limit:
-        run.stop_reason = "tool_call_limit"
+    elif (limit := no_more_tools(run)) is not None:
         text = f"Not called: the limit of {limit} tool calls is reached. Answer with what you have."
         refuse(run, execution, text, "limit")
     else:
-        run.tool_calls += 1
+        count(run, tool_calls=1)
         execution.requires_confirmation = function.requires_confirmation
         execution.external_execution_required = function.external_execution
         execution.stop_after_tool_call = function.stop_after_tool_call
@@ -132,8 +131,11 @@ def _execution(run: Run, call: ToolCall) -> ToolExecution:
             execution.expires_at = utc_now() + timedelta(seconds=function.expires_after_s)
             execution.on_expiry = function.on_expiry
         if function.requires_user_input:
-            execution.requires_user_input = True
-            execution.user_input_schema = function.user_input_schema(arguments.values)
+            try:
+                execution.user_input_schema = function.user_input_schema(arguments.values)
+                execution.requires_user_input = True
+            except ToolArgumentsInvalid as error:
+                refuse(run, execution, str(error), "invalid arguments")
     return execution
 
 
@@ -223,7 +225,14 @@ async def _take(run: Run, execution: ToolExecution, function: Function, result: 
 
 def settle(run: Run, execution: ToolExecution, *, changed: bool = False) -> None:
     """Have the journal write a call's result, with the state if the call changed it, and tell of it."""
-    run.journal.add_step("tool", lambda: {"execution": execution, "state": run.state if changed else None})
+    run.journal.add_step(
+        "tool",
+        lambda: {
+            "execution": execution,
+            "state": run.state if changed else None,
+            "below": run.below if run.below.model_calls else None,
+        },
+    )
     event = ToolCallError if execution.tool_call_error else ToolCallCompleted
     run.fact(event(content=execution.result, tool=execution))
 

@@ -22,6 +22,7 @@ _LOST = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.InternalClientError,  # nothing can be sent any more: the server's last word has come, and its end has not
 )
 
 

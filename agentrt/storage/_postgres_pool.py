@@ -194,6 +194,8 @@ class LoopPool:
                     raise unknown
             return await attempt(connection)
         except BaseException as error:
+            if isinstance(error, asyncpg.InterfaceError) and _is_gone(connection):
+                raise ConnectionError("the connection was closed between two statements") from error
             await _clean_up(connection, error)
             raise
         finally:

@@ -221,10 +221,11 @@ class Function(Definition, Generic[P, R]):
             UserInputField(
                 name=parameter.name,
                 field_type=field_type(parameter.hint),
-                description=schema.parameters.json["properties"].get(parameter.name, {}).get("description"),
+                description=schema.parameters.json["properties"][parameter.name].get("description"),
                 value=None if parameter.name in asked else values.get(parameter.name),
             )
             for parameter in schema.signature.parameters
+            if parameter.name in schema.parameters.json["properties"]
         ]
 
     def validate_user_input(
@@ -239,7 +240,7 @@ class Function(Definition, Generic[P, R]):
         schema = self._form(asked.values())
         read: dict[str, Any] = {}
         for name, value in values.items():
-            if name not in asked or name not in schema.json["properties"]:
+            if name not in asked:
                 told = f"Tool {self.name!r} has no field {name!r} for a user; it has {', '.join(map(repr, asked))}"
                 raise UserInputInvalid(told, tool=self.name, field=name)
             try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from agentrt.errors import ToolArgumentsInvalid
 from agentrt.run.response import UserInputField
@@ -61,7 +61,7 @@ class _Asked(TypedDict):
     field_description: NotRequired[Any]
 
 
-class _FormFunction(Function):
+class _FormFunction(Function[..., Any]):
     """A tool whose form is not its own parameters but what the model's arguments say."""
 
     def user_input_schema(self, values: Mapping[str, Any]) -> list[UserInputField]:
@@ -101,9 +101,11 @@ class UserControlFlowTools(Toolkit):
     def __init__(
         self, *, instructions: str | None = None, add_instructions: bool = True, name: str = "user_control_flow_tools"
     ) -> None:
-        ask = _FormFunction(self.get_user_input, parameters=_PARAMETERS, requires_user_input=True, effect="pure")
+        ask = _FormFunction(
+            entrypoint=self.get_user_input, parameters=_PARAMETERS, requires_user_input=True, effect="pure"
+        )
         super().__init__(name, [ask], instructions=instructions or INSTRUCTIONS, add_instructions=add_instructions)
 
-    def get_user_input(self, user_input_fields: list[_Asked], **given: Any) -> dict[str, Any]:
+    def get_user_input(self, user_input_fields: list[_Asked], /, **given: Any) -> dict[str, Any]:
         """Ask the user for values. You get them by the names of the fields."""
         return {field["field_name"]: given.get(field["field_name"]) for field in user_input_fields}

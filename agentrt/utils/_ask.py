@@ -6,11 +6,14 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, TextIO, TypeAlias
 
+from agentrt.run.decisions import open_kinds
 from agentrt.run.response import RunResponse, ToolExecution, UserInputField
-from agentrt.utils._blocks import call_text
+from agentrt.utils._blocks import call_text, need_text
 from agentrt.utils._clean import clean
 
 Ask: TypeAlias = Callable[[str], str]
@@ -29,39 +32,39 @@ def at_terminal() -> Ask | None:
     return input
 
 
-def decide(response: RunResponse[Any], ask: Ask) -> bool:
-    """Put the user's decisions on the response's tools; False if the user leaves the run paused (end of input)."""
+def decided(response: RunResponse[Any], ask: Ask) -> RunResponse[Any] | None:
+    """A copy of a paused response with the user's decisions on its tools; None if the user ends the input instead."""
+    answered = replace(response, tools=deepcopy(response.tools))
     try:
-        for tool in response.tools:
-            if not tool.is_done:
-                _decide(tool, ask)
+        for tool in answered.tools:
+            _decide(tool, ask)
     except EOFError:
-        return False
-    return True
+        return None
+    return answered
 
 
 def _decide(tool: ToolExecution, ask: Ask) -> None:
-    if tool.requires_confirmation and tool.confirmed is None:
+    kinds = open_kinds(tool)
+    if "confirmation" in kinds:
         tool.confirmed = ask(f"Run {call_text(tool)}? [y/N] ").strip().lower() in YES
         if not tool.confirmed:
             tool.confirmation_note = ask("Why not? (Enter for no reason) ").strip() or None
-    if tool.unknown_outcome and tool.confirmed is None:
+    if "unknown_outcome" in kinds:
         _find_out(tool, ask)
-    if tool.confirmed is False:
+    if tool.confirmed is False or tool.is_done:
         return
-    for field in tool.user_input_schema or () if tool.requires_user_input else ():
-        if field.value is None:
-            hint = f" ({clean(field.description)})" if field.description else ""
-            field.value = value_of(field, ask(f"{clean(field.name)}{hint}: "))
-    if tool.external_execution_required and tool.result is None:
+    if "user_input" in kinds:
+        for field in tool.user_input_schema or ():
+            if field.value is None:
+                hint = f" ({clean(field.description)})" if field.description else ""
+                field.value = value_of(field, ask(f"{clean(field.name)}{hint}: "))
+    if "external_execution" in kinds:
         tool.result = ask(f"The result of {call_text(tool)}: ")
 
 
 def _find_out(tool: ToolExecution, ask: Ask) -> None:
     """Ask what became of a call that was cut. There is no answer by default: each of them may do harm."""
-    question = (
-        f"{call_text(tool)} was cut while it ran, and may have acted. Run it [a]gain, give its [r]esult, [s]kip it? "
-    )
+    question = f"{call_text(tool)} {need_text(tool)}. Run it [a]gain, give its [r]esult, [s]kip it? "
     while True:
         match ask(question).strip().lower():
             case "a" | "again":
@@ -70,9 +73,7 @@ def _find_out(tool: ToolExecution, ask: Ask) -> None:
                 tool.result = ask("Its result: ")
             case "s" | "skip":
                 tool.confirmed = False
-                tool.confirmation_note = (
-                    ask("What is the model to be told? (Enter: it is not known) ").strip() or UNKNOWN
-                )
+                tool.confirmation_note = ask("What is the model to be told? (Enter: it is not known) ") or UNKNOWN
             case _:
                 continue
         return

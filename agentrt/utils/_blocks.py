@@ -18,6 +18,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from agentrt.models.message import Message, Usage
+from agentrt.run.decisions import open_kinds
 from agentrt.run.response import RunResponse, ToolExecution
 from agentrt.utils._clean import clean
 
@@ -141,20 +142,21 @@ def pause_block(response: RunResponse[Any]) -> TextBlock | None:
     return TextBlock(title="Paused", style="yellow", text="\n".join(lines)) if lines else None
 
 
+_NEEDS = {
+    "confirmation": "needs to be confirmed",
+    "unknown_outcome": "was cut while it ran, and may have acted",
+    "external_execution": "is to be executed outside",
+}
+
+
 def need_text(tool: ToolExecution) -> str:
     """What a call still waits for, as the end of a sentence; "" when it waits for nothing."""
-    if tool.is_done or tool.confirmed is False:
-        return ""
-    needs: list[str] = []
-    if tool.requires_confirmation and tool.confirmed is None:
-        needs.append("needs to be confirmed")
-    if tool.unknown_outcome and tool.confirmed is None:
-        needs.append("was cut while it ran, and may have acted")
-    if tool.requires_user_input and (names := [one.name for one in tool.user_input_schema or () if one.value is None]):
-        needs.append(f"needs a value for {', '.join(names)}")
-    if tool.external_execution_required:
-        needs.append("is to be executed outside")
+    needs = [_NEEDS.get(kind) or f"needs a value for {', '.join(_empty_fields(tool))}" for kind in open_kinds(tool)]
     return clean(" and ".join(needs))
+
+
+def _empty_fields(tool: ToolExecution) -> list[str]:
+    return [field.name for field in tool.user_input_schema or () if field.value is None]
 
 
 # --- texts -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""A process that is killed at one journal write: `python -m tests.crash.program start|recover URL SIDE [WRITE WHEN]`.
+"""The processes that are killed: each task read from standard input is done by a fork of this one.
 
-The agent has tools of each effect, some of which change the state. What a tool did to the world is a row in the file
-SIDE. `start` kills itself before or after its storage's write number WRITE; `recover` goes on until nothing is open.
+A task is `start` or `recover`, in one scenario, on one database. It kills itself before or after its storage's write
+number `write`, if it comes to it. `recover` goes on until nothing is open.
 """
 
 from __future__ import annotations
@@ -10,73 +10,33 @@ import asyncio
 import json
 import os
 import signal
-import sqlite3
 import sys
+import traceback
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from agentrt import Agent, RunContext, RunResponse, tool
-from agentrt.models.base import ModelRequest
+from agentrt import Agent
+from agentrt.run.response import ToolExecution
 from agentrt.runtime import Runtime
 from agentrt.storage.base import Storage
-from agentrt.testing import FunctionModel, Reply, reply
-
-RUN, SESSION = "run", "session"
-FINAL = "all done"
-
-
-class World:
-    """What tools did, kept outside of the storage under test."""
-
-    def __init__(self, side: str) -> None:
-        self.side = side
-
-    def add(self, what: str) -> None:
-        with sqlite3.connect(self.side, isolation_level=None) as world:
-            world.execute("CREATE TABLE IF NOT EXISTS acts (what TEXT)")
-            world.execute("INSERT INTO acts VALUES (?)", (what,))
-
-    def count(self) -> dict[str, int]:
-        with sqlite3.connect(self.side) as world:
-            world.execute("CREATE TABLE IF NOT EXISTS acts (what TEXT)")
-            return dict(world.execute("SELECT what, count(*) FROM acts GROUP BY what").fetchall())
+from agentrt.testing import ScriptedModel
+from tests.crash.databases import open_storage
+from tests.crash.scenarios import EARLIER, World, agent
 
 
-def agent(storage: Storage, world: World) -> Agent[Any]:
-    @tool(effect="idempotent")
-    async def note(item: str, session_state: dict[str, Any], ctx: RunContext) -> str:
-        world.add(f"note {ctx.idempotency_key}")
-        session_state.setdefault("items", []).append(item)
-        return f"noted {item}"
-
-    def unmarked(item: str, session_state: dict[str, Any]) -> str:
-        world.add(f"unmarked {item}")
-        session_state.setdefault("unmarked", []).append(item)
-        return f"did {item}"
-
-    @tool(effect="once")
-    async def pay(amount: int) -> str:
-        world.add(f"paid {amount}")
-        return f"paid {amount}"
-
-    @tool(effect="pure")
-    def look(what: str) -> str:
-        world.add(f"looked {what}")
-        return f"saw {what}"
-
-    return Agent(agent_id="a", model=FunctionModel(answer), tools=[note, unmarked, pay, look], storage=storage)
-
-
-TURNS = [
-    [("note", {"item": "a"}), ("look", {"what": "x"}), ("pay", {"amount": 5})],
-    [("unmarked", {"item": "u"}), ("note", {"item": "b"})],
-    [("pay", {"amount": 7})],
-]
-
-
-def answer(request: ModelRequest) -> Reply | str:
-    """What the script says after so many turns of calls: the model remembers nothing else."""
-    turn = sum(bool(message.tool_calls) for message in request.messages)
-    return reply(f"turn {turn}", tool_calls=TURNS[turn]) if turn < len(TURNS) else FINAL
+@dataclass
+class Task:
+    how: str
+    scenario: str
+    url: str
+    side: str
+    """The file of what tools did."""
+    name: str
+    """Of the run, and of its session."""
+    write: int = 0
+    when: str = ""
+    after: str = ""
+    """A reader's cursor."""
 
 
 class Killing:
@@ -87,7 +47,7 @@ class Killing:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._storage, name)
-        if name not in ("begin", "commit", "claim"):
+        if name not in ("begin", "commit", "claim", "add_evidence"):
             return method
 
         async def killing(*args: Any, **options: Any) -> Any:
@@ -102,67 +62,113 @@ class Killing:
         return killing
 
 
-def open_storage(url: str) -> Storage:
-    if url.startswith("postgres"):
-        from agentrt.storage.postgres import PostgresStorage
-
-        return PostgresStorage(table_name="crash", db_url=url)
-    from agentrt.storage.sqlite import SqliteStorage
-
-    return SqliteStorage(db_file=url)
+async def earlier(storage: Storage, name: str) -> None:
+    """The session has a history, which is nobody's to kill."""
+    await Agent(agent_id="a", model=ScriptedModel("an earlier answer"), storage=storage).arun(EARLIER, session_id=name)
 
 
-async def start(storage: Any, world: World) -> None:
+async def meanwhile(storage: Storage, name: str) -> None:
+    """Somebody else's run changes the session while this one is paused."""
+    other = Agent(agent_id="b", model=ScriptedModel("ok"), storage=storage)
+    await other.arun("hello", session_id=name, session_state={"other": 1})
+
+
+async def start(task: Task, storage: Storage, killing: Any, world: World) -> None:
     """Run, and print each event as a reader sees it, so that it can be told what had been read at the kill."""
-    handle = await agent(storage, world).start("go", run_id=RUN, session_id=SESSION)
+    if task.scenario == "conversation":
+        await earlier(storage, task.name)
+    mine = agent(task.scenario, killing, world)
+    handle = await mine.start("go", run_id=task.name, session_id=task.name)
     async for event in handle.events():
         print(event.event, event.cursor, flush=True)
-    await handle.result()
+    response = await handle.result()
+    if response.is_paused:
+        await meanwhile(storage, task.name)
+        decide(response.tools, world)
+        async for event in mine.acontinue_run(response, stream=True, stream_intermediate_steps=True):
+            print(event.event, event.cursor, flush=True)
 
 
-async def recover(storage: Storage, world: World) -> RunResponse[Any] | None:
+def decide(tools: list[ToolExecution], world: World) -> None:
+    """Answer what is asked: whether a payment was made is looked up, all else is to be done."""
+    for call in tools:
+        if call.is_done:
+            continue
+        if call.unknown_outcome and world.count().get(f"paid {call.tool_args['amount']}"):
+            call.result = f"paid {call.tool_args['amount']}"
+        elif call.unknown_outcome or call.requires_confirmation:
+            call.confirmed = True
+
+
+async def recover(task: Task, killing: Any, world: World) -> None:
     """What a second process does: recover, answer what is asked by looking at the world, go on."""
-    runtime = Runtime(agents=[agent(storage, world)], storage=storage)
-    responses = await runtime.recover()
-    response = responses[0] if responses else None
-    while response is not None and response.is_paused:
-        for call in response.tools_with_unknown_outcome:
-            if world.count().get(f"paid {call.tool_args['amount']}"):
-                call.result = f"paid {call.tool_args['amount']}"
-            else:
-                call.confirmed = True
-        response = await runtime.agent("a").acontinue_run(response)
-    return response
+    runtime = Runtime(agents=[agent(task.scenario, killing, world)], storage=killing)
+    await runtime.recover()
+    while (stored := await killing.load_run(task.name)) is not None and stored.status == "PAUSED":
+        tools = (stored.response or {})["tools"]
+        decide(tools, world)
+        await runtime.agent("a").acontinue_run(run_id=task.name, updated_tools=tools)
 
 
-async def main(how: str, url: str, side: str, write: str = "0", when: str = "") -> None:
-    storage, world = open_storage(url), World(side)
-    if how == "start":
-        await start(Killing(storage, int(write), when), world)
+async def describe(task: Task, storage: Storage, world: World) -> dict[str, Any]:
+    """All there is to know about the run once it is over."""
+    stored = await storage.load_run(task.name)
+    if stored is None:
+        return {"stored": None}
+    runtime = Runtime(agents=[agent(task.scenario, storage, world)], storage=storage)
+    session = await storage.load_session(task.name)
+    content = (stored.response or {}).get("content")
+    rest = runtime.attach(task.name, after=task.after or None, through_pauses=True)
+    return {
+        "stored": stored.status,
+        "content": content if isinstance(content, str) or content is None else content.model_dump(),
+        "messages": [
+            {"role": m.role, "calls": [c.id for c in m.tool_calls or ()], "answers": m.tool_call_id}
+            for m in stored.messages
+        ],
+        "results": [m.content for m in stored.messages if m.role == "tool"],
+        "state": session.state if session else None,
+        "facts": [(seq, json.loads(text)["event"]) for seq, text in await storage.load_events(task.name)],
+        "rest": [f"{event.event} {event.cursor}" async for event in rest],
+        "world": world.count(),
+    }
+
+
+async def do(task: Task) -> None:
+    storage, world = open_storage(task.url), World(task.side)
+    killing = Killing(storage, task.write, task.when) if task.write else storage
+    if task.how == "start":
+        await start(task, storage, killing, world)
     else:
-        response = await recover(storage, world)
-        stored = await storage.load_run(RUN)
-        events = await storage.load_events(RUN)
-        session = await storage.load_session(SESSION)
-        print(
-            json.dumps(
-                {
-                    "recovered": response is not None,
-                    "stored": stored.status if stored else None,
-                    "content": (stored.response or {}).get("content") if stored else None,
-                    "messages": [
-                        {"role": m.role, "calls": [c.id for c in m.tool_calls or ()], "answers": m.tool_call_id}
-                        for m in (stored.messages if stored else ())
-                    ],
-                    "results": [m.content for m in (stored.messages if stored else ()) if m.role == "tool"],
-                    "state": session.state if session else None,
-                    "facts": [(seq, json.loads(text)["event"]) for seq, text in events],
-                    "world": world.count(),
-                }
-            )
-        )
+        await recover(task, killing, world)
+        print(json.dumps(await describe(task, storage, world)))
     await storage.aclose()
 
 
+def serve() -> None:
+    """Read tasks with the file for what they print, a line each; answer with the exit code."""
+    for line in sys.stdin:
+        given = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            out = os.open(given.pop("out"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            code = 0
+            try:
+                asyncio.run(do(Task(**given)))
+            except BaseException:
+                traceback.print_exc()
+                code = 1
+            sys.stdout.flush()
+            os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def task_line(task: Task, out: str) -> str:
+    return json.dumps({**asdict(task), "out": out}) + "\n"
+
+
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    serve()

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import typing
 import weakref
+from datetime import date
 from typing import Any
 
 import pytest
+from pydantic import Field
 
-from agentrt.errors import ToolDefinitionError
+from agentrt.errors import ToolDefinitionError, UserInputInvalid
 from agentrt.tools import Function, function_of, tool
 from agentrt.tools.function import ToolOptions, UserInputField
 
@@ -135,3 +137,55 @@ def test_importing_tools_and_defining_one_loads_nothing_heavy() -> None:
     """)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout == "[]\n"
+
+
+# --- what users give -------------------------------------------------------------------------------------------------
+
+
+def order(
+    day: typing.Literal["friday", "saturday"],
+    seats: typing.Annotated[int, Field(ge=1, le=8)] = 2,
+    dishes: list[str] | None = None,
+    until: date | None = None,
+    outside: bool = False,
+) -> None: ...
+
+
+def test_what_a_user_gives_is_read_as_the_tool_wants_it() -> None:
+    made = tool(requires_user_input=True)(order)
+    given = {"day": "friday", "seats": "3", "dishes": '["soup", "bread"]', "until": "2026-01-02", "outside": "yes"}
+    assert made.validate_user_input(given) == {
+        "day": "friday",
+        "seats": 3,
+        "dishes": ["soup", "bread"],
+        "until": "2026-01-02",
+        "outside": True,
+    }
+
+
+def test_what_is_left_out_is_not_asked_for_again() -> None:
+    assert tool(requires_user_input=True)(order).validate_user_input({"seats": 4}) == {"seats": 4}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("seats", "many", "Tool 'order', field 'seats': int expected, not many"),
+        ("seats", 12, "less than or equal to 8"),
+        ("day", "monday", "should be 'friday' or 'saturday'"),
+        ("dishes", ["soup", 3, {}], "field 'dishes': list expected, not .*at 2: Input should be a valid string"),
+        ("until", "soon", "field 'until'"),
+        ("price", 3, "Tool 'order' has no field 'price' for a user; it has 'day', 'seats'"),
+    ],
+)
+def test_a_value_that_does_not_fit_names_tool_field_and_type(field: str, value: Any, told: str) -> None:
+    with pytest.raises(UserInputInvalid, match=told) as caught:
+        tool(requires_user_input=True)(order).validate_user_input({field: value})
+    assert (caught.value.tool, caught.value.field) == ("order", field)
+
+
+def test_only_fields_of_the_form_that_was_asked_can_be_given() -> None:
+    made = tool(requires_user_input=True, user_input_fields=["day"])(order)
+    asked = [field for field in made.user_input_schema({"seats": 2}) if field.value is None]
+    with pytest.raises(UserInputInvalid, match="no field 'seats'"):
+        made.validate_user_input({"seats": 3}, [field for field in asked if field.name == "day"])
