@@ -19,7 +19,7 @@ from agentrt.run.background import RunHandle
 from agentrt.run.decisions import Decision, Requirement
 from agentrt.run.events import RunEvent
 from agentrt.run.lease import LEASE_S
-from agentrt.run.response import RunResponse, RunStatus
+from agentrt.run.response import CancelMode, RunResponse, RunStatus
 from agentrt.run.resume import decide_one, expire, response_of
 from agentrt.run.run import log, new_id
 from agentrt.sessions import Sessions
@@ -138,9 +138,9 @@ class Runtime:
                 raise DecisionRefused(f"{by or 'Nobody'} may not decide about call {tool_call_id!r} of run {run_id!r}")
         return await decide_one(run, stored, tool_call_id, decision, by)
 
-    async def cancel(self, run_id: str, reason: str = "cancelled") -> bool:
+    async def cancel(self, run_id: str, reason: str = "cancelled", *, mode: CancelMode = "now") -> bool:
         """Cancel a run, in whatever process it is driven. Returns False when it is not being driven."""
-        return await cancel_run(self.storage, run_id, reason)
+        return await cancel_run(self.storage, run_id, reason, mode)
 
     async def recover(self) -> list[RunResponse[Any]]:
         """Continue all runs whose owner is gone, and return what came of each: done, failed, or paused to ask.

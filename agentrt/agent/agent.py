@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
@@ -14,18 +14,20 @@ from agentrt import _sync
 from agentrt._threads import run_in_thread
 from agentrt.agent import _views
 from agentrt.agent._input import to_messages
+from agentrt.agent.map import RunMap
 from agentrt.errors import DecisionRefused
 from agentrt.models.base import Model, ToolChoice
 from agentrt.models.message import Message
 from agentrt.run.attach import attach, cancel_run
 from agentrt.run.background import RunHandle
+from agentrt.run.budget import Budget
 from agentrt.run.context import RunContext
 from agentrt.run.definition import Instructions, RunDefinition, Tools
 from agentrt.run.events import RunEvent
 from agentrt.run.history import flatten
 from agentrt.run.journal import Journal
 from agentrt.run.limits import RunLimits
-from agentrt.run.response import Out, RunResponse, ToolExecution
+from agentrt.run.response import CancelMode, Out, RunResponse, ToolExecution
 from agentrt.run.resume import load_run
 from agentrt.run.run import Run, current_run, new_id, new_response
 from agentrt.run.stream import RunStream
@@ -48,6 +50,7 @@ class ContinueOptions(TypedDict, total=False):
     tool_choice: ToolChoice
     instructions: Instructions
     limits: RunLimits
+    budget: Budget | None
     dependencies: Any
     response_model: type[Any]
     images: Iterable[Any]
@@ -74,7 +77,9 @@ class PrintOptions(RunOptions, total=False):
     console: Any
 
 
-_REPLACING = frozenset({"model", "tools", "tool_choice", "instructions", "limits", "dependencies", "response_model"})
+_REPLACING = frozenset(
+    {"model", "tools", "tool_choice", "instructions", "limits", "budget", "dependencies", "response_model"}
+)
 _PRINTING = frozenset(PrintOptions.__annotations__) - frozenset(RunOptions.__annotations__)
 _MEDIA = frozenset({"images", "audio", "videos", "files"})
 
@@ -186,6 +191,23 @@ class Agent(RunDefinition[Out]):
         """Begin a run in the background, and return once it is stored: `run_id`, `events()`, `result()`, `cancel()`."""
         return await RunHandle[Out].start(self._open(input, options))
 
+    def map(
+        self,
+        inputs: Iterable[Any] | AsyncIterable[Any],
+        *,
+        max_concurrency: int = 10,
+        **options: Unpack[ContinueOptions],
+    ) -> RunMap[Out]:
+        """Run over many inputs, each in a session of its own if none is given, with the same options: as `arun`.
+
+        An async iterator of `(index, RunResponse | Exception)` as they finish, of which one that fails stops no other.
+        `inputs` may be endless, or come as they are made: they are taken as there is room for them.
+        """
+        _check(options, ContinueOptions)
+        if options.get("session_id") or self.given("session_id"):
+            return RunMap(lambda input: self._open(input, options), inputs, max_concurrency)
+        return RunMap(lambda input: self._open(input, {**options, "session_id": new_id()}), inputs, max_concurrency)
+
     async def attach(
         self, run_id: str, *, after: str | None = None, through_pauses: bool = False, user_id: str | None = None
     ) -> AsyncGenerator[RunEvent, None]:
@@ -198,9 +220,9 @@ class Agent(RunDefinition[Out]):
         async for event in attach(storage, stored, after=after, through_pauses=through_pauses):
             yield event
 
-    async def cancel(self, run_id: str, reason: str = "cancelled") -> bool:
+    async def cancel(self, run_id: str, reason: str = "cancelled", *, mode: CancelMode = "now") -> bool:
         """Cancel a run that is being driven, in whatever process. Returns False when it is not being driven."""
-        return await cancel_run(self._storage(), run_id, reason)
+        return await cancel_run(self._storage(), run_id, reason, mode)
 
     @property
     def sessions(self) -> Sessions:
@@ -447,6 +469,7 @@ class Agent(RunDefinition[Out]):
             storage=storage,
             journal=Journal(storage, fields["run_id"], steps=definition.journal == "step"),
             limits=limits,
+            budgets=_budgets(definition.budget, parent),
             parent=parent,
             path=(*parent.path, name) if parent is not None else (name,),
             view=lambda context: definition._bound(run, context),
@@ -482,6 +505,12 @@ class Agent(RunDefinition[Out]):
 _LIMITS = RunLimits()
 
 
+def _budgets(own: Budget | None, parent: Run | None) -> tuple[Budget, ...]:
+    """What a run is held to: its own budget, and all that its parent is held to."""
+    above = parent.budgets if parent is not None else ()
+    return above if own is None or own in above else (own, *above)
+
+
 def _ask_user(response: RunResponse[Any]) -> RunResponse[Any] | None:
     """The response with the decisions of whoever sits at a terminal; None when it is to stay paused."""
     from agentrt.utils._ask import at_terminal, decided
@@ -490,9 +519,9 @@ def _ask_user(response: RunResponse[Any]) -> RunResponse[Any] | None:
     return decided(response, ask) if ask is not None else None
 
 
-def _check(options: ContinueOptions) -> None:
-    if unknown := options.keys() - RunOptions.__annotations__.keys():
-        names = ", ".join(sorted(RunOptions.__annotations__))
+def _check(options: ContinueOptions, known: type[ContinueOptions] = RunOptions) -> None:
+    if unknown := options.keys() - known.__annotations__.keys():
+        names = ", ".join(sorted(known.__annotations__))
         raise TypeError(f"A run has no option {min(unknown)!r}; its options are {names}")
 
 

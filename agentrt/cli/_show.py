@@ -14,7 +14,7 @@ from rich.text import Text
 from agentrt.cli._runs import Told, is_gone, tools_of
 from agentrt.models.message import Message
 from agentrt.run.decisions import open_kinds
-from agentrt.run.events import BaseEvent
+from agentrt.run.events import BaseEvent, ModelCallCompleted, ModelCallStarted, ToolCallStarted
 from agentrt.run.response import RunStatus, ToolExecution
 from agentrt.storage.base import StoredRun
 from agentrt.utils._blocks import call_text, need_text, note, seconds, shorten
@@ -188,9 +188,16 @@ def _tool(console: Console, tool: ToolExecution, *, begun: bool) -> None:
 
 def _event(console: Console, event: BaseEvent) -> None:
     path = f"{clean('/'.join(event.path))}  " if event.parent_run_id else ""
-    content = shorten(str(event.content), 60).replace("\n", " ") if event.content is not None else ""
+    match event:
+        case ToolCallStarted():
+            detail = call_text(event.tool)
+        case ModelCallStarted() | ModelCallCompleted():
+            detail = f"{event.index} {event.model}"
+        case _:
+            detail = str(event.content) if event.content is not None else ""
+    detail = shorten(detail, 60).replace("\n", " ")
     clock = event.created_at.astimezone().strftime("%H:%M:%S.%f")[:-3]
-    _print(console, (f"  {event.seq:>4}  {clock}  ", "dim"), f"{path}{clean(event.event)}  ", (content, "dim"))
+    _print(console, (f"  {event.seq:>4}  {clock}  ", "dim"), f"{path}{clean(event.event)}  ", (detail, "dim"))
 
 
 def _title(console: Console, text: str) -> None:

@@ -24,7 +24,7 @@ from agentrt.cli._options import (
 from agentrt.cli.chat import AnswerFailed, answer, chat_loop, show_error, with_history
 from agentrt.cli.db import db
 from agentrt.cli.runs import runs
-from agentrt.errors import AgentRTError, ConfigurationError
+from agentrt.errors import AgentRTError, ConfigurationError, DecisionRefused
 
 app = typer.Typer(
     help="Run LLM agents from the terminal.",
@@ -73,6 +73,8 @@ def run(
     finally:
         _sync.call(chosen.aclose)
     if response.is_paused:
+        if chosen.storage is not None and chosen.storage.durable:
+            typer.echo(f"To answer: agentrt runs show {response.run_id}", err=True)
         raise typer.Exit(ASKS)
 
 
@@ -101,4 +103,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _code(error: BaseException | None) -> int:
-    return 2 if isinstance(error, ConfigurationError) else FAILED
+    return 2 if isinstance(error, (ConfigurationError, DecisionRefused)) else FAILED

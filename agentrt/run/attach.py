@@ -12,11 +12,11 @@ from typing import TypeVar, cast
 
 from agentrt.run.encoding import event_from_json
 from agentrt.run.events import BaseEvent, DeltaEvent, RunCancelled, RunCompleted, RunError, RunEvent, RunPaused
-from agentrt.run.response import RunResponse, RunStatus
+from agentrt.run.response import CancelMode, RunResponse, RunStatus
 from agentrt.run.resume import response_of
 from agentrt.run.run import Run, live
 from agentrt.run.stream import Channel
-from agentrt.storage.base import Storage, StoredRun
+from agentrt.storage.base import LeaseNews, Storage, StoredRun
 
 E = TypeVar("E", bound=BaseEvent)
 Place = tuple[int, int]
@@ -36,13 +36,14 @@ def parse_cursor(cursor: str | None) -> Place:
     return int(seq), int(offset)
 
 
-async def cancel_run(storage: Storage, run_id: str, reason: str) -> bool:
+async def cancel_run(storage: Storage, run_id: str, reason: str, mode: CancelMode) -> bool:
     """Cancel a run that is being driven, in whatever process. Returns False when it is not being driven."""
+    request = f"{mode}:{reason}"
     run = live.get(run_id)
-    if run is not None and run.loop_is_here():
-        run.stop(reason)
-        return True
-    return await storage.request_cancel(run_id, reason)
+    if run is None or run.storage is not storage:
+        return await storage.request_cancel(run_id, request)
+    run.hear(LeaseNews(run_id=run_id, cancel=request))
+    return True
 
 
 async def attach(
@@ -56,7 +57,7 @@ async def attach(
     place, run_id = parse_cursor(after), stored.run_id
     while True:
         run = live.get(run_id)
-        if run is not None and run.loop_is_here():
+        if run is not None and run.journal.attachable and run.loop_is_here():
             source = _live(storage, run, place)
         else:
             source = _polled(storage, run_id, place, through_pauses)

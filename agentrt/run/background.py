@@ -8,7 +8,7 @@ from typing import Any, Generic, Self
 
 from agentrt.run.attach import attach
 from agentrt.run.events import RunEvent
-from agentrt.run.response import Out, RunResponse
+from agentrt.run.response import CancelMode, Out, RunResponse
 from agentrt.run.resume import load
 from agentrt.run.run import Run
 from agentrt.run.stream import RunStream
@@ -64,9 +64,9 @@ class RunHandle(Generic[Out]):
         async for event in attach(self._run.storage, stored, after=after, through_pauses=through_pauses):
             yield event
 
-    async def cancel(self, reason: str = "cancelled") -> None:
+    async def cancel(self, reason: str = "cancelled", *, mode: CancelMode = "now") -> None:
         """Cancel the run and wait until it is stored: it ends with a cancelled response."""
-        self._stream.cancel(reason)
+        self._stream.cancel(reason, mode=mode)
         await asyncio.wait([self.driver])
 
     async def let_go(self) -> None:

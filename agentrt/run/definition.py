@@ -60,6 +60,12 @@ class RunDefinition(Definition, Generic[Out]):
     """A shorthand for `limits=RunLimits(tool_calls=…)`."""
     tool_hooks: Sequence[Callable[..., Any]] | None = None
     """Middleware around every tool call: `(function_name, function_call, arguments)`."""
+    pre_hooks: Sequence[Any] | None = None
+    """Called before a run with any of `run_input` (its messages), `ctx`, `agent`, `session_state`; may change them, or
+    return others; raise `InputRefused`. Callables, or objects with a method `check`."""
+    post_hooks: Sequence[Any] | None = None
+    """Called after it, in the same way, with `run_output` (the response); may change its `content`; raise
+    `OutputRefused`."""
     limits: RunLimits | None = None
     budget: Budget | None = None
     """Tokens and money that its runs share with whatever else has this budget; their child runs share it, too."""

@@ -37,7 +37,7 @@ async def pass_input(run: Run) -> bool:
         return False
     given = run.messages
     run.messages = [_own(message) for message in given]  # the caller's own stay as they are
-    before = [_own(message) for message in run.messages]
+    before = [replace(message) for message in given]
     try:
         for hook in hooks:
             messages = run.messages
@@ -55,7 +55,7 @@ async def pass_output(run: Run) -> None:
     if not hooks:
         return
     response = run.response
-    answer = run.messages.pop() if run.stop_reason != "tool" else None
+    has_answer = run.stop_reason != "tool"
     before = response.text()
     try:
         for hook in hooks:
@@ -68,21 +68,22 @@ async def pass_output(run: Run) -> None:
                 response.content = changed
     except BaseException:
         response.reasoning_content = None
+        if has_answer:
+            run.messages.pop()
         raise
-    if answer is not None:
-        text = response.text()
+    if has_answer and (text := response.text()) != before:
         # a provider's own parts hold the text, too
-        run.messages.append(answer if text == before else replace(answer, content=text, parts=None, provider=None))
+        run.messages[-1] = replace(run.messages[-1], content=text, parts=None, provider=None)
 
 
 def _own(message: Message) -> Message:
     """A copy that may be changed without changing the original."""
-    lists = {name: list(items) for name in ("images", "audio", "videos", "files") if (items := getattr(message, name))}
-    return replace(message, incomplete=False, **lists)
+    media = {name: list(items) for name in ("images", "audio", "videos", "files") if (items := getattr(message, name))}
+    return replace(message, **media)
 
 
 def _replaced(hook: Any, returned: Any, messages: list[Message]) -> list[Message]:
-    """What a pre-hook made of the messages: a text replaces that of the last user message, messages replace them all."""
+    """What a pre-hook made of the messages: a text replaces the last user message's, messages replace all."""
     if returned is None:
         return messages
     if isinstance(returned, str):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from agentrt.errors import StorageError
+from agentrt.models.message import Message
 from agentrt.run.encoding import event_to_json
 from agentrt.run.events import BaseEvent, DeltaEvent
 from agentrt.storage.base import Committed, Conflict, RunChange, Step, Storage
@@ -112,17 +113,18 @@ class Journal:
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(DELTAS_S, self.write_soon)
 
-    async def write(self) -> None:
-        """Store what was taken, in one transaction, and announce it."""
-        if self.keeps:
-            await carried_out(self._write())
+    async def write(self, *, messages: Sequence[Message] | None = None) -> None:
+        """Store what was taken, and the run's messages if given, in one transaction, and announce it."""
+        if self.keeps or messages is not None:
+            await carried_out(self._write(messages))
 
-    async def _write(self) -> None:
+    async def _write(self, messages: Sequence[Message] | None = None) -> None:
         async with self._writing:
-            if self._events or self._steps or self._gathered:
+            if self._events or self._steps or self._gathered or messages is not None:
                 events, change = self._take()
                 change.events = [_stored(event) for event in events]
                 change.last_seq = self._numbered
+                change.messages = messages
                 await self._store(change, events)
                 self._announce(events)
 

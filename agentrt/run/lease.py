@@ -22,7 +22,10 @@ RENEW_S: Final = 2.0
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """A run that this process drives; renewed where its storage outlives the process. `on_news` is called from the renewing thread."""
+    """A run that this process drives; renewed where its storage outlives the process.
+
+    `on_news` is called from the renewing thread.
+    """
 
     storage: Storage
     run_id: str

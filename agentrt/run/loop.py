@@ -22,6 +22,7 @@ from agentrt.run.events import (
     RunPaused,
     RunStarted,
 )
+from agentrt.run.hooks import pass_output
 from agentrt.run.lease import release
 from agentrt.run.limits import check_depth, deadline_of, last_turn, out_of_time
 from agentrt.run.model_call import call_model
@@ -43,8 +44,7 @@ async def drive(run: Run) -> RunResponse[Any]:
         run.on_start()
     try:
         known = await _enter(run)
-        if run.journal.attachable:
-            live[run.run_id] = run
+        live[run.run_id] = run
         run.entered.set()
         if known is not None:
             return known
@@ -100,8 +100,8 @@ async def _turns(run: Run) -> None:
     if open_calls(run) and not await _calls(run, deadline):
         return
     while True:
-        if run.cancel_flag.is_set():
-            raise asyncio.CancelledError  # a tool took it for its own
+        if run.cancel_flag.is_set() or run.winding_down:
+            raise asyncio.CancelledError  # which a tool took for its own, or which was to wait for the turn
         limit = last_turn(run)
         clock = asyncio.timeout_at(_model_deadline(deadline, loop.time(), limit is not None))
         try:
@@ -133,6 +133,7 @@ def _model_deadline(deadline: float | None, now: float, last_turn: bool) -> floa
 
 async def _calls(run: Run, deadline: float | None) -> bool:
     """Run the open calls within the run's time. What time cuts short is answered so, and the model gets a last turn."""
+    run.in_tools = True
     try:
         async with asyncio.timeout_at(deadline):
             return await run_calls(run)
@@ -141,6 +142,8 @@ async def _calls(run: Run, deadline: float | None) -> bool:
             raise
         out_of_time(run)
         return True
+    finally:
+        run.in_tools = False
 
 
 def _stopped_by_tool(run: Run) -> bool:
@@ -166,6 +169,7 @@ async def _leave(run: Run) -> RunResponse[Any]:
         text = run.messages[-1].content or ""
         response.content = run.output.parse(text) if run.output is not None else text
     response.reasoning_content = "".join(m.reasoning_content or "" for m in run.messages) or None
+    await pass_output(run)
     await run.save(RunStatus.COMPLETED, RunCompleted(content=response.content, response=response))
     return response
 

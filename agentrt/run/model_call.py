@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -208,7 +209,8 @@ class _Draft:
 
     def _call(self, delta: ToolCallDelta) -> None:
         if delta.index == len(self.calls):
-            taken = any(call.id == delta.id for call in self.calls)  # an id stands for one call of an answer
+            # an id stands for one call of a run: by it is known what became of the call
+            taken = any(call.id == delta.id for call in (*self.calls, *_calls_of(self.run)))
             self.calls.append(_CallDraft(f"call_{new_id()}" if taken or not delta.id else delta.id, delta.name))
         call = self.calls[delta.index]
         call.name = call.name or delta.name
@@ -266,6 +268,10 @@ class _Draft:
             time_to_first_token_s=self.first_at - self.started if self.first_at is not None else None,
             elapsed_s=now - self.started,
         )
+
+
+def _calls_of(run: Run) -> Iterator[ToolCall]:
+    return (call for message in run.messages for call in message.tool_calls or ())
 
 
 def _tool_call(draft: _CallDraft) -> ToolCall:

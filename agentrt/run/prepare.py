@@ -13,6 +13,7 @@ from agentrt.models.message import Message
 from agentrt.run import owner
 from agentrt.run.context import RunContext
 from agentrt.run.history import flatten, valid_messages
+from agentrt.run.hooks import hooks_of, pass_input
 from agentrt.run.journal import carried_out
 from agentrt.run.lease import LEASE_S, Lease, hold
 from agentrt.run.output import Output
@@ -30,6 +31,7 @@ WAIT_S = (0.01, 0.03)
 async def prepare(run: Run) -> None:
     """Store the run, then fill in all that its first model call needs. Raises what a definition's own code raises."""
     definition = run.definition
+    hooks_of([*(definition.pre_hooks or ()), *(definition.post_hooks or ())])  # raises before anything is stored
     new_context(run)
     run.messages = list(run.input)
     opening = await _begun(
@@ -54,11 +56,23 @@ async def prepare(run: Run) -> None:
     run.base_state = opening.state or {}
     run.context.session_state.update(copy_state(run.base_state))
     run.history = flatten(opening.history)
+    await make_ready(run)
+    log.debug("run %s: %d messages of history, tools %s", run.run_id, len(run.history), ", ".join(run.tools) or "none")
+
+
+async def make_ready(run: Run) -> None:
+    """Do what is done once for a run, and then kept: pass its input by the hooks, fit it out, render its prompt.
+
+    Hooks come after the run is stored: its session is then known to be the user's, and its state is there.
+    """
+    changed = await pass_input(run)
     await fit_out(run)
     run.system = await system_message(run)
-    if run.system is not None:
+    run.ready = True
+    if run.system is not None or run.definition.pre_hooks:
         run.journal.add_step("prompt", lambda: {"system": run.system})
-    log.debug("run %s: %d messages of history, tools %s", run.run_id, len(run.history), ", ".join(run.tools) or "none")
+    if changed:
+        await run.journal.write(messages=run.messages)
 
 
 async def _begun(run: Run, stored: StoredRun, **options: Any) -> Opening:

@@ -32,6 +32,11 @@ StopReason = Literal[
 ]
 
 
+CancelMode = Literal["now", "after_tools", "after_turn"]
+"""When a cancelled run stops: at once; when the tools that run by then are done; when the turn is done, model call,
+tools and all. A run that ends by itself before that is completed."""
+
+
 class RunStatus(enum.StrEnum):
     """Where a run is: pending → running → (paused ⇄ running) → completed | cancelled | failed."""
 

@@ -37,9 +37,10 @@ from agentrt.run.decisions import (
 )
 from agentrt.run.events import ModelCallReset, RunContinued
 from agentrt.run.history import flatten
+from agentrt.run.journal import carried_out
 from agentrt.run.lease import LEASE_S
 from agentrt.run.limits import Spent
-from agentrt.run.prepare import digest, fit_out, lease_run, new_context
+from agentrt.run.prepare import digest, fit_out, lease_run, make_ready, new_context
 from agentrt.run.response import RunResponse, RunStatus, ToolExecution
 from agentrt.run.run import Run
 from agentrt.run.tool_calls import answer_turn, arguments_of, fail, open_calls, settle
@@ -91,15 +92,10 @@ async def resume(run: Run, stored: StoredRun) -> RunResponse[Any] | None:
         response = response_of(stored)
         if any(open_kinds(tool) for tool in response.tools):
             return run.end_as(response, stored.last_seq)
-    run.epoch = await run.storage.claim(
-        run.run_id, epoch=stored.epoch, owner=owner.this_process(), expect=[stored.status], lease_s=LEASE_S
-    )
-    run.stored = True
-    lease_run(run)
-    if stored.input.get("attachable"):
-        run.keep_for_readers()
-    state = await _load(run, stored)
-    run.context.session_state.update(copy_state(state))
+    stored = await carried_out(_claimed(run, stored))
+    if not run.ready:  # it was cut, or refused, before its first model call
+        run.messages = [replace(message, incomplete=False) for message in run.messages]
+        await make_ready(run)
     definition = run.definition
     if definition.add_history_to_messages:
         earlier = await run.storage.load_history(
@@ -114,6 +110,21 @@ async def resume(run: Run, stored: StoredRun) -> RunResponse[Any] | None:
             run.fact(ModelCallReset(index=run.model_calls + 1))
     await run.journal.write()
     return None
+
+
+async def _claimed(run: Run, stored: StoredRun) -> StoredRun:
+    """Claim the run, then read what it has come to: nobody else adds to it any more. Its status is the one before."""
+    run.epoch = await run.storage.claim(
+        run.run_id, epoch=stored.epoch, owner=owner.this_process(), expect=[stored.status], lease_s=LEASE_S
+    )
+    lease_run(run)
+    stored = replace(await load(run), status=stored.status)
+    if stored.input.get("attachable"):
+        run.keep_for_readers()
+    state = await _load(run, stored)
+    run.context.session_state.update(copy_state(state))
+    run.stored = True
+    return stored
 
 
 async def _fit_out(run: Run, stored: StoredRun) -> None:
@@ -265,6 +276,7 @@ async def _load(run: Run, stored: StoredRun) -> dict[str, Any]:
     run.executions = list(response.tools)
     run.brought.update(tool.tool_call_id for tool in run.executions if tool.is_done)
     run.system = kept.get("system")
+    run.ready = kept.get("ready", False) or any(step.kind in ("prompt", "model") for step in stored.steps)
     run.model_calls = kept.get("model_calls", 0)
     run.tool_calls = kept.get("tool_calls", 0)
     run.below = kept.get("below") or Spent()

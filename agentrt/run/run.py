@@ -33,7 +33,7 @@ current_run: ContextVar[Run | None] = ContextVar("agentrt_current_run", default=
 
 
 live: dict[str, Run] = {}
-"""The runs that this process drives and that may be attached to."""
+"""The runs that this process drives."""
 
 
 def new_id() -> str:
@@ -80,6 +80,8 @@ class Run:
     system: Message | None = None
     history: list[Message] = field(default_factory=list[Message])
     base_state: dict[str, Any] = field(default_factory=dict[str, Any])
+    ready: bool = False
+    """Has its input passed the hooks, and is its prompt rendered? That is done once."""
     output: Any = None
     """An `output.Output` when the answer is typed."""
 
@@ -104,6 +106,9 @@ class Run:
     """Set when the run is stored, or known to be."""
     let_go: bool = False
     """Is its driver to leave it as it is, for another process?"""
+    in_tools: bool = False
+    winding_down: bool = False
+    """Is it to stop before its next model call?"""
     lost: bool = False
     """Was the run taken over by somebody else?"""
     cancel_reason: str | None = None
@@ -133,13 +138,22 @@ class Run:
             self.loop.call_soon_threadsafe(self._heard, news)
 
     def _heard(self, news: LeaseNews) -> None:
-        self.lost = self.lost or news.lost
-        self.stop(news.cancel)
+        if news.lost:
+            self.lost = True
+            self.stop(None)
+        elif news.cancel is not None:
+            mode, _, reason = news.cancel.partition(":")
+            self.stop(reason, mode)
 
-    def stop(self, reason: str | None) -> None:
-        """Cancel the driver, once: again would cut short what that sets going (closing, the last write)."""
+    def stop(self, reason: str | None, mode: str = "now") -> None:
+        """Cancel the run, or have it wind down.
+
+        The driver is cancelled once: again would cut short what that sets going (closing, the last write).
+        """
         self.cancel_reason = reason or self.cancel_reason
-        if not self.cancel_flag.is_set():
+        if mode == "after_turn" or (mode == "after_tools" and self.in_tools):
+            self.winding_down = True
+        elif not self.cancel_flag.is_set():
             self.cancel_flag.set()
             if self.driver is not None:
                 self.driver.cancel()
@@ -247,6 +261,7 @@ class Run:
         if response.status in (RunStatus.PAUSED, RunStatus.FAILED):
             # what the run goes on from; the messages stand for all steps up to this one
             record["resume"] = {
+                "ready": self.ready,
                 "system": self.system,
                 "model_calls": self.model_calls,
                 "tool_calls": self.tool_calls,

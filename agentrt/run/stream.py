@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from typing import Any, Generic, Self
 
 import anyio
 
 from agentrt.run.events import INTERMEDIATE, BaseEvent, DeltaEvent, RunContent, RunEvent
 from agentrt.run.loop import drive
-from agentrt.run.response import Out, RunResponse
+from agentrt.run.response import CancelMode, Out, RunResponse
 from agentrt.run.run import Run
 
 JOIN_BEYOND = 4096
@@ -159,9 +159,9 @@ class RunStream(Generic[Out]):
             await self.aclose()
             raise
 
-    def cancel(self, reason: str = "cancelled") -> None:
+    def cancel(self, reason: str = "cancelled", *, mode: CancelMode = "now") -> None:
         """Cancel the run: it ends with a cancelled response, which `result` returns."""
-        self._stop(reason)
+        self._stop(reason, mode)
 
     async def aclose(self) -> None:
         """End the run; wait until it is stored and its connections are closed. From any task, any number of times."""
@@ -169,17 +169,11 @@ class RunStream(Generic[Out]):
         driver = self._driver
         if driver is None or driver.done():
             return
-        try:
-            await asyncio.wait([driver])
-        except asyncio.CancelledError:
-            # in a cancelled scope of anyio every await fails at once; the run's last write is waited for all the same
-            with anyio.move_on_after(CLOSE_S, shield=True):
-                await asyncio.wait([driver])
-            raise
+        await wait_for_end([driver])
 
-    def _stop(self, reason: str | None = None) -> None:
+    def _stop(self, reason: str | None = None, mode: CancelMode = "now") -> None:
         self._run.driver = self._run.driver or self._driver  # a driver that has not begun is cancelled, too
-        self._run.stop(reason)
+        self._run.stop(reason, mode)
 
     def __del__(self) -> None:
         driver = self._driver
@@ -188,6 +182,19 @@ class RunStream(Generic[Out]):
             if not loop.is_closed():
                 self._run.cancel_flag.set()
                 loop.call_soon_threadsafe(driver.cancel)
+
+
+async def wait_for_end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Wait for tasks that were cancelled; for a while also when the waiting task is being cancelled itself."""
+    if not tasks:
+        return
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        # in a cancelled scope of anyio every await fails at once; a run's last write is waited for all the same
+        with anyio.move_on_after(CLOSE_S, shield=True):
+            await asyncio.wait(tasks)
+        raise
 
 
 def _error_of(driver: asyncio.Task[Any]) -> BaseException | None:

@@ -146,10 +146,10 @@ async def _hooked(
     for hook in reversed((*hooks, *function.tool_hooks)):
         inner = _around(hook, inner, function.name, known)
     if function.pre_hook is not None:
-        await _call_hook(function.pre_hook, calls, (call,))
+        await call_hook(function.pre_hook, calls, (call,))
     call.result = await inner(**call.arguments)
     if function.post_hook is not None:
-        await _call_hook(function.post_hook, calls, (call,))
+        await call_hook(function.post_hook, calls, (call,))
     return call.result
 
 
@@ -171,12 +171,13 @@ def _around(hook: Callable[..., Any], inner: Call, name: str, known: dict[str, A
             "arguments": arguments,
             "args": arguments,
         }
-        return await _call_hook(hook, names, (name, following, arguments))
+        return await call_hook(hook, names, (name, following, arguments))
 
     return outer
 
 
-async def _call_hook(hook: Callable[..., Any], known: dict[str, Any], in_order: tuple[Any, ...]) -> Any:
+async def call_hook(hook: Callable[..., Any], known: dict[str, Any], in_order: tuple[Any, ...]) -> Any:
+    """Call a hook by the names of its parameters (`call_by_name`): an async one here, another one in a thread."""
     if is_async(hook):
         return await call_by_name(hook, known, in_order)
     name = getattr(hook, "__name__", repr(hook))

@@ -144,7 +144,7 @@ async def test_a_run_is_cancelled_from_elsewhere(tmp_path: Path) -> None:
     gate = Gate()
     handle = await Agent(model=scripted(gate), tools=[add], storage=here).start("go")
     await gate.reached.wait()
-    assert await there.request_cancel(handle.run_id, "enough")
+    assert await there.request_cancel(handle.run_id, "now:enough")
     response = await handle.result()
     assert response.status is RunStatus.CANCELLED
     last = (await read(handle.events()))[-1]
