@@ -32,6 +32,7 @@ from agentrt.run.resume import load_run
 from agentrt.run.run import Run, current_run, new_id, new_response
 from agentrt.run.stream import RunStream
 from agentrt.sessions import Sessions
+from agentrt.utils.log import library_logger
 
 if TYPE_CHECKING:
     from agentrt.storage.base import Storage
@@ -204,9 +205,10 @@ class Agent(RunDefinition[Out]):
         `inputs` may be endless, or come as they are made: they are taken as there is room for them.
         """
         _check(options, ContinueOptions)
-        if options.get("session_id") or self.given("session_id"):
-            return RunMap(lambda input: self._open(input, options), inputs, max_concurrency)
-        return RunMap(lambda input: self._open(input, {**options, "session_id": new_id()}), inputs, max_concurrency)
+        session_id = options.get("session_id") or self.given("session_id")
+        return RunMap(
+            lambda input: self._open(input, {**options, "session_id": session_id or new_id()}), inputs, max_concurrency
+        )
 
     async def attach(
         self, run_id: str, *, after: str | None = None, through_pauses: bool = False, user_id: str | None = None
@@ -478,6 +480,8 @@ class Agent(RunDefinition[Out]):
             **fields,
         )
         run.journal.session_id = run.session_id
+        if definition.debug_mode:
+            run.debug = library_logger("run", debug=True)
         run.response = new_response(run.run_id, run.session_id, run.user_id, definition)
         return run
 

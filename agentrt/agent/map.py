@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from typing import Any, Generic, Self
 
 from agentrt.errors import ConfigurationError
@@ -102,10 +102,16 @@ class RunMap(Generic[Out]):
 # these hold no RunMap: one that is dropped is to be noticed
 
 
-def _task(work: Any) -> asyncio.Task[Any]:
+def _task(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     task = asyncio.ensure_future(work)
-    task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may come to ask for it
+    task.add_done_callback(_seen)
     return task
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """Have a failure not reported as never retrieved when nobody comes to ask for it."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _take(inputs: Iterator[Any] | AsyncIterator[Any]) -> tuple[Any] | None:

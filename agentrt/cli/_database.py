@@ -46,7 +46,7 @@ async def open_storage(db: str | None, table: str | None, agent: Agent[Any] | No
     database = database_of(db)
     tables = await database.tables()
     if table is None and not tables:
-        raise ConfigurationError(f"There is nothing of agentrt's at {database.where}")
+        raise ConfigurationError(f"{database.where}: there is nothing of agentrt's there")
     table = choose(table, tables, database.where)
     if table not in tables:
         raise ConfigurationError(f"{database.where} has no tables {table!r}; it has {', '.join(tables) or 'none'}")

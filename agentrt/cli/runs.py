@@ -199,14 +199,17 @@ def attach(
     async def work(storage: Storage) -> None:
         if is_gone(await load_run(storage, run_id)):
             typer.echo("Its process is gone; it goes on with agentrt runs recover", err=True)
-        async with aclosing(Runtime(storage=storage).attach(run_id, after=after)) as events:
+        async with aclosing(Runtime(storage=storage).attach(run_id, after=after, through_pauses=True)) as events:
             with nullcontext() if json else Printer() as printer:
                 async for event in events:
                     read[:] = [event]
+                    is_over = isinstance(event, RunPaused) and not event.response.is_paused  # it went on since
                     if printer is None:
                         typer.echo(event.to_json())
-                    else:
+                    elif not is_over:
                         printer.feed(event)
+                    if isinstance(event, RunPaused) and not is_over:
+                        return
 
     try:
         _with_storage(work, agent, db, table)

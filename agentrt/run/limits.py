@@ -146,7 +146,7 @@ def _lineage(run: Run) -> Iterator[tuple[int, Run]]:
 
 
 def _stop(run: Run, reason: StopReason, holder: Run, name: str, value: float) -> LimitReached:
-    """Have the run stop for this reason, unless it already does for another. Returns the error that says why it does."""
+    """Have the run stop for this reason, unless it already does for another; return the error that says for which."""
     if run.limit_reached is None:
         run.stop_reason = reason
         run.limit_reached = _error(run, holder, name, value)

@@ -26,6 +26,7 @@ from agentrt.models.base import (
 )
 from agentrt.models.message import Message, ToolCall, Usage
 from agentrt.run.budget import Reservation
+from agentrt.run.debug import line_of_message
 from agentrt.run.events import (
     ModelCallCompleted,
     ModelCallStarted,
@@ -58,6 +59,9 @@ async def _call(run: Run, request: ModelRequest, reservation: Reservation) -> Mo
     run.offset = 0
     name = f"{run.model.provider}:{run.model.id}"
     run.fact(ModelCallStarted(index=run.model_calls, model=name))
+    if run.debug is not None:
+        for message in request.messages:
+            run.debug.debug("%s", line_of_message(message))
     draft = _Draft(run)
     try:
         await run.journal.write()

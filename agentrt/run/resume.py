@@ -274,7 +274,8 @@ async def _load(run: Run, stored: StoredRun) -> dict[str, Any]:
     run.context.usage = response.usage = response.usage or Usage()
     run.messages = response.messages
     run.executions = list(response.tools)
-    run.brought.update(tool.tool_call_id for tool in run.executions if tool.is_done)
+    asked = {tool.tool_call_id for tool in response_of(stored, decided=False).tools if not tool.is_done}
+    run.brought.update(tool.tool_call_id for tool in run.executions if tool.is_done and tool.tool_call_id in asked)
     run.system = kept.get("system")
     run.ready = kept.get("ready", False) or any(step.kind in ("prompt", "model") for step in stored.steps)
     run.model_calls = kept.get("model_calls", 0)
@@ -311,12 +312,21 @@ def _replay(run: Run, steps: list[Step]) -> dict[str, Any]:
         elif step.kind == "intent":
             run.intended.update(data["calls"])
         elif step.kind == "tool":
-            execution: ToolExecution = data["execution"]
-            run.executions.append(execution)
-            run.tool_calls += 1
+            _put(run, data["execution"])
             run.below = data.get("below") or run.below
             state = data["state"] if data["state"] is not None else state
     return state
+
+
+def _put(run: Run, execution: ToolExecution) -> None:
+    """Take over a journalled result: in the place of a call that waited, or as one more."""
+    for at, known in enumerate(run.executions):
+        if known.tool_call_id == execution.tool_call_id:
+            run.executions[at] = execution
+            run.brought.discard(execution.tool_call_id)
+            return
+    run.executions.append(execution)
+    run.tool_calls += 1
 
 
 async def _unknown_outcomes(run: Run, stored: StoredRun) -> None:

@@ -17,6 +17,7 @@ from agentrt.models.base import Model
 from agentrt.models.message import Message, Usage, utc_now
 from agentrt.run.budget import Budget
 from agentrt.run.context import RunContext
+from agentrt.run.debug import line_of
 from agentrt.run.definition import RunDefinition
 from agentrt.run.events import BaseEvent, DeltaEvent, RunCancelled, RunCompleted, RunPaused, StateConflict
 from agentrt.run.journal import Journal
@@ -118,6 +119,8 @@ class Run:
     loop: asyncio.AbstractEventLoop | None = None
     thread_id: int = 0
     driver: asyncio.Task[Any] | None = None
+    debug: logging.Logger | None = None
+    """Where each step is told, with `debug_mode`."""
 
     @property
     def depth(self) -> int:
@@ -178,6 +181,8 @@ class Run:
         """Say whose an event is, and hand it to the journal, whose next write stores and announces it."""
         self._sign(event)
         self.journal.add(event)
+        if self.debug is not None:
+            self.debug.debug("%s", line_of(event))
 
     def custom(self, event: BaseEvent) -> None:
         """Put a tool's own event into the stream, from whatever thread it comes."""
@@ -223,6 +228,8 @@ class Run:
         response.status = status
         response.elapsed_s = time.perf_counter() - self.started
         self._sign(last)
+        if self.debug is not None:
+            self.debug.debug("%s", line_of(last))
         await self.journal.commit(
             last,
             self._conflict,

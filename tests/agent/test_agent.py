@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,3 +162,26 @@ def test_a_subclass_may_set_options_as_attributes() -> None:
     model = say("ok")
     Poet(model=model).run("hi")
     assert model.last_request.messages[0].content == "Rhyme."
+
+
+async def test_debug_mode_tells_each_step_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    model = ScriptedModel(reply(tool_calls=[("add", {"a": 1, "b": 2})]), "three")
+    root = logging.getLogger()
+    handlers, root.handlers = root.handlers, []  # as in a program that has not configured logging
+    try:
+        await Agent(model=model, tools=[add], debug_mode=True).arun("how much?")
+    finally:
+        root.handlers = handlers
+        logging.getLogger("agentrt.run").setLevel(logging.NOTSET)
+    told = capsys.readouterr().err
+    for part in (
+        "RunStarted",
+        "user: how much?",
+        "ToolCallStarted add({'a': 1, 'b': 2})",
+        "add: 3",
+        "RunCompleted: three",
+    ):
+        assert part in told
