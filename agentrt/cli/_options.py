@@ -51,8 +51,8 @@ DbOption = Annotated[
         "-d",
         metavar="FILE|URL",
         show_default=False,
-        help="Where conversations are kept: an SQLite file, or [cyan]postgresql://user@host/database[/]. "
-        "Else what the agent itself says; else $AGENTRT_DB.",
+        help="Where runs are kept: an SQLite file, or [cyan]postgresql://…[/] Else the agent's own storage; "
+        "else $AGENTRT_DB.",
     ),
 ]
 TableOption = Annotated[
@@ -61,7 +61,7 @@ TableOption = Annotated[
         "--table",
         metavar="NAME",
         show_default=False,
-        help="The storage's [cyan]table_name[/] (or [cyan]schema.table_name[/]), where the database holds several.",
+        help="The [cyan]table_name[/] (or [cyan]schema.table_name[/]) of the storage, where a database holds several.",
     ),
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN_ID", show_default=False, help="Which run.")]

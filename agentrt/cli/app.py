@@ -64,7 +64,10 @@ def run(
     db: DbOption = None,
     table: TableOption = None,
 ) -> None:
-    """Ask one question and print the answer. [dim]Exits with 3 while the run waits for somebody.[/]"""
+    """Ask one question and print the answer.
+
+    [dim]Exits with 3 while the run waits for somebody.[/]
+    """
     chosen = with_history(make_agent(agent, model=model, db=db, table=table))
     try:
         response = answer(chosen, message, session_id=session, user_id=user)

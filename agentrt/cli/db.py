@@ -11,7 +11,9 @@ import typer
 from agentrt.cli._database import NEWEST, TABLE, database_of, open_storage
 from agentrt.cli._options import DbOption, TableOption, wait
 
-db = typer.Typer(name="db", help="Look after the database: bring its tables up to date, delete old events.")
+db = typer.Typer(
+    name="db", help="Look after the database: bring its tables up to date, delete old events.", no_args_is_help=True
+)
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -28,7 +30,10 @@ def age(text: str) -> timedelta:
 
 @db.command(epilog="[dim]agentrt db upgrade --db data.db   ·   agentrt db upgrade --db postgresql://me@host/app[/]")
 def upgrade(db: DbOption = None, table: TableOption = None) -> None:
-    """Make the tables, or bring them to this agentrt's version. [dim]All there are, without --table.[/]"""
+    """Make the tables, or bring them to this agentrt's version.
+
+    [dim]All there are, without --table.[/]
+    """
     wait(_upgrade, db, table)
 
 

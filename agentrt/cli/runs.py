@@ -27,7 +27,11 @@ from agentrt.utils._printer import Printer
 
 T = TypeVar("T")
 
-runs = typer.Typer(name="runs", help="Look at stored runs; decide what they wait for; recover, cancel and follow them.")
+runs = typer.Typer(
+    name="runs",
+    help="Look at stored runs; decide what they wait for; recover, cancel and follow them.",
+    no_args_is_help=True,
+)
 
 
 @runs.command("list", epilog="[dim]agentrt runs list --db data.db --status paused[/]")
@@ -40,7 +44,12 @@ def list_(
     ] = None,
     status: Annotated[
         list[RunStatus] | None,
-        typer.Option(case_sensitive=False, show_default=False, help="Only these; may be given several times."),
+        typer.Option(
+            case_sensitive=False,
+            metavar="STATUS",
+            show_default=False,
+            help="Only running, paused, completed, cancelled or failed ones; may be given several times.",
+        ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="How many at most.")] = 20,
     agent: OwnerOption = None,
@@ -84,13 +93,16 @@ def show_(
 @runs.command(epilog="[dim]agentrt runs recover my_app:agent my_app:other --db data.db[/]")
 def recover(
     agents: Annotated[
-        list[str], typer.Argument(metavar="MODULE:AGENT…", show_default=False, help="The agents whose runs go on.")
+        list[str], typer.Argument(metavar="MODULE:AGENT", show_default=False, help="The agents whose runs go on.")
     ],
     db: DbOption = None,
     table: TableOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Go on with the runs whose process is gone. [dim]Exits with 3 while one asks, or could not be continued.[/]"""
+    """Go on with the runs whose process is gone.
+
+    [dim]Exits with 3 while one asks, or could not be continued.[/]
+    """
     result = wait(recover_all, [load_agent(place) for place in agents], db, table)
     for run in [*result.recovered, *result.asking]:
         _say(run, json)
@@ -154,7 +166,10 @@ def decide(
     table: TableOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Answer what a run waits for, and go on with it. [dim]Exits with 3 while it waits for more.[/]"""
+    """Answer what a run waits for, and go on with it.
+
+    [dim]Exits with 3 while it waits for more.[/]
+    """
     decision = Decision.of(confirm=confirm, reject=reject, result=result, values=values or ())
     owner = load_agent(agent)
     owner = owner.copy(storage=wait(open_storage, db, table, owner))
@@ -189,7 +204,10 @@ def attach(
     table: TableOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Follow a run: what has been, then what comes. [dim]Exits with 3 at a pause, with 1 at a failure.[/]"""
+    """Follow a run: what has been, then what comes.
+
+    [dim]Exits with 3 at a pause, with 1 at a failure.[/]
+    """
     try:
         parse_cursor(after)
     except ValueError as error:

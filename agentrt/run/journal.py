@@ -23,11 +23,14 @@ DELTAS_S = 0.075
 """How long deltas are gathered before they are stored for readers in other processes."""
 
 
-async def carried_out(work: Coroutine[Any, Any, T]) -> T:
+async def carried_out(storage: Storage, work: Coroutine[Any, Any, T]) -> T:
     """Await to the end what a cancellation must not leave half known; it goes on then, unless the work has failed.
 
-    Storage carries out what was called, whoever is cancelled: to leave it would be not to know what is stored.
+    Storage carries out what was called, whoever is cancelled: to leave it would be not to know what is stored. One that
+    does not outlive the process has nothing to wait for in the middle of a call, and needs no task for it.
     """
+    if not storage.durable:
+        return await work
     task, cancelled = asyncio.ensure_future(work), None
     while not task.done():
         try:
@@ -116,7 +119,7 @@ class Journal:
     async def write(self, *, messages: Sequence[Message] | None = None) -> None:
         """Store what was taken, and the run's messages if given, in one transaction, and announce it."""
         if self.keeps or messages is not None:
-            await carried_out(self._write(messages))
+            await carried_out(self.storage, self._write(messages))
 
     async def _write(self, messages: Sequence[Message] | None = None) -> None:
         async with self._writing:
@@ -157,7 +160,7 @@ class Journal:
         stands for all steps. Nothing comes after it: a cancellation meanwhile is too late.
         """
         try:
-            await carried_out(self._commit(last, on_conflict, before, change))
+            await carried_out(self.storage, self._commit(last, on_conflict, before, change))
         except asyncio.CancelledError:
             if not self._ended:
                 raise

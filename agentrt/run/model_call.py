@@ -72,7 +72,7 @@ async def _call(run: Run, request: ModelRequest, reservation: Reservation) -> Mo
         if partial := draft.partial():
             run.messages.append(partial)
         count(run, usage=draft.usage)
-        if draft.delivered or draft.usage.total_tokens or not isinstance(error, ModelError):
+        if draft.may_have_used(error):
             reservation.took(draft.usage, partial)
         run.fact(
             ModelCallCompleted(
@@ -162,8 +162,8 @@ class _CallDraft:
 class _Draft:
     """The answer as it comes in."""
 
-    __slots__ = ("calls", "delivered", "finish", "first_at", "parts", "reasoning", "refused", "run", "started", "text",
-                 "usage")  # fmt: skip
+    __slots__ = ("asked", "calls", "delivered", "finish", "first_at", "parts", "reasoning", "refused", "run", "started",
+                 "text", "usage")  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -174,6 +174,7 @@ class _Draft:
         self.usage = Usage()
         self.finish: FinishDelta | None = None
         self.refused = False
+        self.asked = False
         self.delivered = False
         self.started = time.perf_counter()
         self.first_at: float | None = None
@@ -181,6 +182,7 @@ class _Draft:
     async def fill(self, model: Model, request: ModelRequest) -> ModelAnswer:
         """Make one attempt. Each delta that a reader could have seen sets `delivered`."""
         run, streaming = self.run, self.run.stream
+        self.asked = True
         self.parts.clear()
         async with aclosing(model.stream(request)) as deltas:
             async for delta in deltas:
@@ -223,6 +225,10 @@ class _Draft:
             if self.run.stream:
                 event = ToolCallArguments(content=delta.arguments, tool_call_id=call.id, tool_name=call.name)
                 self.run.delta(event)
+
+    def may_have_used(self, error: BaseException) -> bool:
+        """Is what ended the call no proof that its provider did no work for it?"""
+        return self.delivered or self.usage.total_tokens > 0 or (self.asked and not isinstance(error, ModelError))
 
     def partial(self) -> Message | None:
         """What there is of an answer that was cut off: its text; calls that were still being written are not kept."""

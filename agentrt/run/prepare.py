@@ -94,7 +94,7 @@ async def _begun_once(run: Run, stored: StoredRun, **options: Any) -> Opening:
         run.stored = True
         return opening
 
-    return await carried_out(begin())
+    return await carried_out(run.storage, begin())
 
 
 def lease_run(run: Run) -> None:

@@ -92,7 +92,7 @@ async def resume(run: Run, stored: StoredRun) -> RunResponse[Any] | None:
         response = response_of(stored)
         if any(open_kinds(tool) for tool in response.tools):
             return run.end_as(response, stored.last_seq)
-    stored = await carried_out(_claimed(run, stored))
+    stored = await carried_out(run.storage, _claimed(run, stored))
     if not run.ready:  # it was cut, or refused, before its first model call
         run.messages = [replace(message, incomplete=False) for message in run.messages]
         await make_ready(run)

@@ -205,6 +205,8 @@ async def _run_one(run: Run, execution: ToolExecution, function: Function) -> No
 async def _take(run: Run, execution: ToolExecution, function: Function, result: ToolResult, *, changed: bool) -> None:
     """Keep a result: on the execution, in the journal, in the stream, in this order."""
     execution.elapsed_s = result.elapsed_s
+    if result.changed_args is not None:
+        execution.tool_args = result.changed_args
     execution.result = result.content
     execution.error = result.error
     execution.tool_call_error = result.error is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import json
 import logging
 import threading
 import time
@@ -42,6 +43,7 @@ class ToolResult:
     """What came of a call. `content` is what the model is told; `error` names what failed, as `ValueError: no city`.
 
     `abandoned` says that the call was given up at its timeout, so that it may still act, or have half acted.
+    `changed_args` are the arguments that hooks put in place of the model's, as plain data; None when they did not.
     """
 
     value: Any = None
@@ -49,6 +51,7 @@ class ToolResult:
     error: str | None = None
     exception: BaseException | None = None
     abandoned: bool = False
+    changed_args: dict[str, Any] | None = None
     elapsed_s: float = 0.0
     images: list[Image] | None = None
     audio: list[Audio] | None = None
@@ -73,13 +76,14 @@ async def call_function(
     the result. `hooks` is middleware around the function's own. Raises `CancelledError` when the run is cancelled.
     """
     started = time.perf_counter()
+    used: list[dict[str, Any]] = []
     function.spec()  # raises for a callable that can't be a tool: that is no failure of the call
     try:
         arguments = function.validate(values)
         if function.pre_hook is None and function.post_hook is None and not hooks and not function.tool_hooks:
             value = await _attempts(function, arguments, ctx, progress)
         else:
-            value = await _hooked(function, arguments, ctx, progress, hooks)
+            value = await _hooked(function, arguments, ctx, progress, hooks, used)
         result = ToolResult(value=value, content=to_text(value, function.max_result_chars))
         if media := media_in(value):
             result.images = of_kind(media, Image)
@@ -96,6 +100,8 @@ async def call_function(
     except BaseException as error:  # a tool's SystemExit too is a failure of the tool
         result = failure(function, error)
     result.elapsed_s = time.perf_counter() - started
+    if used and used[0] != used[-1]:
+        result.changed_args = used[-1]
     return result
 
 
@@ -134,12 +140,16 @@ async def _hooked(
     ctx: RunContext[Any],
     progress: Progress,
     hooks: Sequence[Callable[..., Any]],
+    used: list[dict[str, Any]],
 ) -> Any:
+    """The result, with the hooks around the call. `used` gets the arguments as they came and as the call is made."""
+    used.append(_plain(arguments))
     call = FunctionCall(function=function, arguments=arguments)
     known = known_names(ctx)
     calls = {**known, "fc": call, "function_call": call}
 
     async def innermost(**arguments: Any) -> Any:
+        used.append(_plain(arguments))
         return await _attempts(function, arguments, ctx, progress)
 
     inner: Call = innermost
@@ -151,6 +161,11 @@ async def _hooked(
     if function.post_hook is not None:
         await call_hook(function.post_hook, calls, (call,))
     return call.result
+
+
+def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments as JSON has them: for the record, and no part of what hooks go on changing."""
+    return json.loads(to_text(arguments))
 
 
 def _around(hook: Callable[..., Any], inner: Call, name: str, known: dict[str, Any]) -> Call:

@@ -113,26 +113,27 @@ def kill_at_writes(
     Returns how many writes a whole run makes.
     """
     for write in itertools.count(first, step):
-        for when, number in itertools.product(("before", "after"), itertools.count(1, again) if again else (0,)):
-            name = f"{scenario}-{write}-{when}-{number}"
-            task = Task("start", scenario, url, str(folder / f"{name}.db"), name, write, when)
-            code, read = processes.do(task)
-            if code == 0:
-                return write
-            assert code == KILLED, read
-            after = replace(task, how="recover", write=0, after=last_cursor(read))
-            if number:
-                code, said = processes.do(replace(after, write=number))
+        for when in ("before", "after"):
+            for second in itertools.count(1, again) if again else (0,):
+                name = f"{scenario}-{write}-{when}-{second}"
+                task = Task("start", scenario, url, str(folder / f"{name}.db"), name, write, when)
+                code, read = processes.do(task)
                 if code == 0:
-                    break  # it had come to its end before
-                assert code == KILLED, said
-            code, said = processes.do(after)
-            assert code == 0, said
-            found = json.loads(said[-1])
-            if write == 1 and when == "before":
-                assert found["stored"] is None  # it was never said to have begun
-                break
-            check(scenario, found, read)
+                    return write
+                assert code == KILLED, read
+                recover = replace(task, how="recover", write=0, after=last_cursor(read))
+                if second:
+                    code, said = processes.do(replace(recover, write=second))
+                    if code == 0:
+                        break  # it had no such write
+                    assert code == KILLED, said
+                code, said = processes.do(recover)
+                assert code == 0, said
+                found = json.loads(said[-1])
+                if write == 1 and when == "before":
+                    assert found["stored"] is None  # it was never said to have begun
+                else:
+                    check(scenario, found, read)
     raise AssertionError
 
 

@@ -232,8 +232,9 @@ async def test_hooks_are_not_called_for_somebody_elses_session(storage: Storage)
 @pytest.mark.parametrize("when", ["pre_hooks", "post_hooks"])
 async def test_what_can_not_check_anything_is_refused_before_the_run(hook: Any, told: str, when: str) -> None:
     storage = InMemoryStorage()
+    options: dict[str, Any] = {when: [hook]}
     with pytest.raises(ConfigurationError, match=told):
-        await Agent(model=echo(), storage=storage, **{when: [hook]}).arun("hi", run_id="r")
+        await Agent(model=echo(), storage=storage, **options).arun("hi", run_id="r")
     assert await storage.load_run("r") is None
 
 
@@ -249,11 +250,11 @@ async def test_a_pre_hook_that_returns_no_messages_fails_the_run(returned: Any) 
 
 
 def shout_in_place(run_output: RunResponse[Any]) -> None:
-    run_output.content = run_output.content.upper()
+    run_output.content = run_output.text().upper()
 
 
 async def shout_returned(response: RunResponse[Any]) -> str:
-    return response.content.upper()
+    return response.text().upper()
 
 
 class Shout:
@@ -315,7 +316,7 @@ async def test_a_refused_answer_is_no_part_of_the_history(storage: Storage) -> N
 
 async def test_a_run_whose_answer_was_refused_may_be_continued_for_another(storage: Storage) -> None:
     def guard(response: RunResponse[Any]) -> None:
-        if "bad" in response.content:
+        if "bad" in response.text():
             raise OutputRefused("bad")
 
     agent = Agent(model=ScriptedModel("bad", "worse: bad", "good"), storage=storage, post_hooks=[guard])
@@ -372,3 +373,26 @@ def test_hooks_work_in_sync_runs() -> None:
     agent = Agent(model=echo(), pre_hooks=[mask_text], post_hooks=[shout_in_place])
     assert agent.run("1234").content == "YOU SAID ****"
     assert list(agent.run("1234", stream=True))[-1].content == "YOU SAID ****"
+
+
+# --- around a tool ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("of", ["tool", "agent"])
+async def test_arguments_that_a_tools_hook_changes_are_used_and_recorded(storage: Storage, of: str) -> None:
+    async def cap(function_name: str, function_call: Any, arguments: dict[str, Any]) -> Any:
+        return await function_call(**{**arguments, "amount": min(arguments["amount"], 100)})
+
+    def pay(amount: int, to: str) -> str:
+        return f"paid {amount} to {to}"
+
+    model = ScriptedModel(reply(tool_calls=[("pay", {"amount": 5000, "to": "bob"})]), "done")
+    agent = (
+        Agent(model=model, storage=storage, tools=[tool(tool_hooks=[cap])(pay)])
+        if of == "tool"
+        else Agent(model=model, storage=storage, tools=[pay], tool_hooks=[cap])
+    )
+    response = await agent.arun("pay bob")
+    (recorded,) = (await stored(storage, response.run_id)).response["tools"]
+    assert (recorded.result, recorded.tool_args) == ("paid 100 to bob", {"amount": 100, "to": "bob"})
+    assert '"amount": 5000' in (response.messages[1].tool_calls or [])[0].arguments  # the model's own words stay

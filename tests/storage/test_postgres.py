@@ -599,6 +599,38 @@ async def test_a_journal_write_that_is_made_again_is_refused_if_somebody_else_wa
         assert cut.count == 2
 
 
+@pytest.mark.parametrize("statement_cache_size", [0, 100])
+async def test_runs_lose_and_repeat_nothing_while_their_connections_are_killed(url: str, statement_cache_size: int):
+    async with opened(url, statement_cache_size=statement_cache_size) as storage:
+        await turn(storage, "first")
+
+        async def journalled(run_id: str) -> None:
+            opening = await storage.begin(StoredRun(run_id=run_id, session_id="s", owner="me"))
+            base = opening.state or {}
+            for number in range(1, 6):
+                change = step(number)
+                change.run_id, change.epoch = run_id, 1
+                await storage.commit(change)
+            state = StateChange(base=base, mine={**base, "seen": [*base["seen"], run_id]})
+            ends = RunChange(run_id=run_id, session_id="s", status=RunStatus.FAILED, epoch=1, state=state)
+            ends.expect, ends.events = RunStatus.RUNNING, [(6, "{}")]
+            await storage.commit(ends)
+
+        runs = asyncio.gather(*(journalled(f"r{number}") for number in range(40)))
+        kill = f"SELECT pg_terminate_backend(pid) {_OTHERS} AND state <> 'idle' ORDER BY random() LIMIT 1"
+        killed = 0
+        while not runs.done():
+            killed += len(await ask(url, kill))
+            await asyncio.wait((runs,), timeout=0.03)
+        await runs
+
+        assert killed
+        assert sorted(await seen(storage)) == sorted(["first", *(f"r{number}" for number in range(40))])
+        assert await ask(url, "SELECT run_count FROM agent_sessions") == [(41,)]
+        assert await ask(url, "SELECT count(*) FROM agent_sessions_steps") == [(200,)]
+        assert await ask(url, "SELECT count(*) FROM agent_sessions_events") == [(241,)]
+
+
 # --- many at once ----------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextvars import ContextVar
+from datetime import date
 from typing import Any
 
 import pytest
@@ -546,6 +547,7 @@ async def test_hooks_before_and_after_may_change_the_call(function: Callable[...
     result = await call(tool(pre_hook=before, post_hook=after)(function), {"n": 1})
     assert result.content == "was 11"
     assert seen == [(function.__name__, {"n": 1}), ("r1", 11)]
+    assert result.changed_args == {"n": 10}
 
 
 @pytest.mark.parametrize("function", [add, async_add])
@@ -568,6 +570,25 @@ async def test_middleware_goes_around_the_call_outermost_first(function: Callabl
     name = function.__name__
     assert order == [f"outer {name}", "middle 5 r1", f"inner {name}"]
     assert result.value == ((5 + 1) + 100 + 1) * 2
+    assert result.changed_args == {"n": 5}
+
+
+async def test_arguments_that_hooks_leave_alone_stay_what_the_model_said() -> None:
+    def look(fc: FunctionCall) -> None: ...
+
+    assert (await call(tool(pre_hook=look)(add), {"n": "1"})).changed_args is None
+
+
+async def test_arguments_that_hooks_changed_are_known_also_when_the_tool_fails() -> None:
+    def longer(fc: FunctionCall) -> None:
+        fc.arguments["days"].append(date(2026, 1, 2))
+
+    def fail(days: list[date]) -> None:
+        raise ValueError(len(days))
+
+    result = await call(tool(pre_hook=longer)(fail), {"days": ["2026-01-01"]})
+    assert result.error == "ValueError: 2"
+    assert result.changed_args == {"days": ["2026-01-01", "2026-01-02"]}
 
 
 async def test_a_hook_can_answer_in_place_of_the_tool_or_refuse() -> None:
