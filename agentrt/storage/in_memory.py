@@ -429,8 +429,8 @@ def _listed(kept: _Run) -> StoredRun:
 
 
 def _own(messages: Any) -> list[Message]:
-    """The messages in a list of one's own; themselves they are shared, as nobody changes a message that was sent."""
-    return list(messages)
+    """Copies of the messages: the caller goes on with its own."""
+    return copy_state(list(messages))
 
 
 def _last_used(session: StoredSession) -> datetime:

@@ -201,10 +201,10 @@ async def test_a_child_run_has_no_more_time_than_its_parent() -> None:
 
 async def test_a_limit_of_depth_holds_below_the_run_that_has_it() -> None:
     leaf = Agent(model=ScriptedModel("leaf"), limits=RunLimits(depth=1))
-    may = await parent_of(leaf, RunLimits(model_calls=2, depth=2)).arun("go")
+    may = await parent_of(leaf, RunLimits(model_calls=3, depth=2)).arun("go")
     assert may.tools[0].result == "leaf"
 
-    may_not = await parent_of(leaf, RunLimits(model_calls=2, depth=1)).arun("go")
+    may_not = await parent_of(leaf, RunLimits(model_calls=3, depth=1)).arun("go")
     assert "its limit of 1 levels of nested runs" in str(may_not.tools[0].result)
 
 
