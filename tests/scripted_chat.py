@@ -22,6 +22,7 @@ SAMPLES: dict[str, Any] = {
     "number": 3,
     "order": "17",
     "seconds": 0.01,
+    "user_input_fields": [{"field_name": "wish", "field_type": "str", "field_description": "What do you want?"}],
     "what": "tea",
 }
 """Arguments by the name of the parameter; others are made from their type."""

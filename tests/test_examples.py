@@ -124,8 +124,22 @@ def test_confirmation(run: Run, typed: str, result: str) -> None:
     assert result in out.splitlines()[-1]
 
 
+def test_user_input(run: Run) -> None:
+    out = run("user_input.py", "12 High Street\na few\n2\nsun\n")
+    assert "body: some body\naddress (str): Where it goes. copies (int): How many of it. Tool 'send_letter', " in out
+    assert "field 'copies': int expected, not a few" in out
+    assert "2 letters to 12 High Street are on their way: some body\nwish (str): What do you want? " in out
+    assert out.endswith('I was told: {"wish": "sun"}\n')
+
+
 def test_typed_output(run: Run) -> None:
     assert run("typed_output.py").splitlines() == ["bug: some title (urgent)", "['some text', 'some text']"]
+
+
+def test_extract_many(run: Run, scripted: Server) -> None:
+    lines = run("extract_many.py").splitlines()
+    assert lines == ["500 orders, 1500 boxes, problems: {}", "7500 tokens used, 392500 left"]
+    assert len(scripted.bodies) == 500
 
 
 def test_sessions(run: Run) -> None:
@@ -199,3 +213,11 @@ def test_quickstart_on_the_local_model(tmp_path: Path) -> None:
 def test_events_on_the_local_model(tmp_path: Path) -> None:
     out = on_the_local_model("events.py", tmp_path, AGENTRT_MODEL="local")
     assert "← 3417 times 289 is 987513\n" in out
+
+
+def test_refund_approval(run: Run) -> None:
+    out = run("refund_approval.py")
+    assert "ann's run is PAUSED and waits for ['refund']" in out
+    assert "waiting: refund" in out
+    assert "a stranger: 403" in out
+    assert "bob: {'status': 'COMPLETED'" in out

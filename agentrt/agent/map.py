@@ -23,15 +23,15 @@ class RunMap(Generic[Out]):
     def __init__(
         self, open: Callable[[Any], Run], inputs: Iterable[Any] | AsyncIterable[Any], max_concurrency: int
     ) -> None:
+        self._running: dict[asyncio.Task[RunResponse[Out]], int] = {}
+        self._taking: asyncio.Task[tuple[Any] | None] | None = None
+        """Takes the next input, where there is room for one."""
         if max_concurrency < 1:
             raise ConfigurationError(f"map(max_concurrency={max_concurrency!r}) is too small; it takes 1 or more")
         self._open = open
         self._inputs = aiter(inputs) if isinstance(inputs, AsyncIterable) else iter(inputs)
         self._room = max_concurrency
         self._started = 0
-        self._running: dict[asyncio.Task[RunResponse[Out]], int] = {}
-        self._taking: asyncio.Task[tuple[Any] | None] | None = None
-        """Takes the next input, where there is room for one."""
         self._end: Exception | None = None
         """What is raised when all runs are read; set when there are no more inputs."""
         self._alone = False

@@ -16,7 +16,6 @@ from agentrt.storage.base import Storage
 VARIABLE: Final = "AGENTRT_DB"
 TABLE: Final = "agent_sessions"
 """The storages' own default."""
-NEWEST: Final = len(Sql(TABLE, now="").migrations)
 
 _META: Final = "_meta"
 
@@ -50,10 +49,10 @@ async def open_storage(db: str | None, table: str | None, agent: Agent[Any] | No
     table = choose(table, tables, database.where)
     if table not in tables:
         raise ConfigurationError(f"{database.where} has no tables {table!r}; it has {', '.join(tables) or 'none'}")
-    if tables[table] < NEWEST:
+    if tables[table] < newest_version():
         raise ConfigurationError(
             f"The tables {table!r} in {database.where} are of version {tables[table]}, and this agentrt's are of "
-            f"version {NEWEST}. Bring them there with: agentrt db upgrade"
+            f"version {newest_version()}. Bring them there with: agentrt db upgrade"
         )
     return database.storage(table, auto_migrate=False)
 
@@ -94,6 +93,11 @@ def choose(table: str | None, tables: dict[str, int], where: str) -> str:
     if len(tables) > 1:
         raise ConfigurationError(f"{where} holds several sets of tables; choose with --table {' | '.join(tables)}")
     return next(iter(tables), TABLE)
+
+
+def newest_version() -> int:
+    """The version of this agentrt's tables."""
+    return len(Sql(TABLE, now="").migrations)
 
 
 class SqliteFile:

@@ -18,7 +18,7 @@ class Recovered:
     recovered: list[StoredRun] = field(default_factory=list[StoredRun])
     """What was gone on with, as it is now."""
     asking: list[StoredRun] = field(default_factory=list[StoredRun])
-    """What asked already, and still does."""
+    """What else needs somebody: it asked already, or could not even be taken over."""
     left: list[StoredRun] = field(default_factory=list[StoredRun])
     """What other agents have to go on with."""
 
@@ -55,4 +55,5 @@ async def _recover(storage: Storage, agents: list[Agent[Any]], result: Recovered
             if run.agent_id in ids and run.run_id not in known and asks(run := await load_run(storage, run.run_id)):
                 result.asking.append(run)
         running = await unfinished_runs(storage, RunStatus.RUNNING)
-        result.left += [run for run in running if is_gone(run) and run.agent_id not in ids]
+        for run in filter(is_gone, running):
+            (result.asking if run.agent_id in ids else result.left).append(run)

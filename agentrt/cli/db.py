@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agentrt.cli._database import NEWEST, TABLE, database_of, open_storage
+from agentrt.cli._database import TABLE, database_of, newest_version, open_storage
 from agentrt.cli._options import DbOption, TableOption, wait
 
 db = typer.Typer(
@@ -39,16 +39,16 @@ def upgrade(db: DbOption = None, table: TableOption = None) -> None:
 
 async def _upgrade(db: str | None, table: str | None) -> None:
     database = database_of(db)
-    before = await database.tables()
+    before, newest = await database.tables(), newest_version()
     for name in [table] if table is not None else list(before) or [TABLE]:
         await database.migrate(name)
         match before.get(name):
             case None:
-                done = f"made, version {NEWEST}"
-            case int(version) if version == NEWEST:
+                done = f"made, version {newest}"
+            case int(version) if version == newest:
                 done = f"version {version}, up to date"
             case version:
-                done = f"from version {version} to version {NEWEST}"
+                done = f"from version {version} to version {newest}"
         typer.echo(f"{database.where}, tables {name}: {done}")
 
 

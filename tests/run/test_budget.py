@@ -27,6 +27,9 @@ class Limited(FunctionModel):
 
     max_tokens: int = 100
 
+    def __init__(self, function: Any, **options: Any) -> None:
+        super().__init__(function, **options)
+
 
 def model(answer: Any = None) -> Limited:
     return Limited(answer or (lambda request: reply("fine", usage=HUNDRED)))

@@ -249,3 +249,22 @@ async def test_usage_of_child_runs_survives_a_failure_and_another_process(tmp_pa
     response = await agent.acontinue_run(run_id="r")
     assert (response.usage.total_tokens, response.total_usage.total_tokens) == (20, 50)
     await agent.aclose()
+
+
+async def test_usage_of_child_runs_survives_a_process_that_is_gone(tmp_path: Path) -> None:
+    child, gate = working(RunLimits(model_calls=3)), Gate()
+
+    async def ask() -> str:
+        return (await child.arun("go")).text()
+
+    model = ScriptedModel(
+        reply(tool_calls=[("ask", {})], usage=TEN), reply("never", gate=gate), reply("done", usage=TEN)
+    )
+    agent = Agent(model=model, tools=[ask], storage=SqliteStorage(db_file=tmp_path / "data.db"))
+    handle = await agent.start("go")
+    async with asyncio.timeout(5):
+        await gate.reached.wait()
+        await handle.let_go()
+        response = await agent.acontinue_run(run_id=handle.run_id)
+    assert (response.content, response.usage.total_tokens, response.total_usage.total_tokens) == ("done", 20, 50)
+    await agent.aclose()
