@@ -130,6 +130,8 @@ async def _run(open: Callable[[Any], Run], input: Any) -> RunResponse[Any]:
 
 def _outcome(task: asyncio.Task[RunResponse[Out]]) -> RunResponse[Out] | Exception:
     error = task.exception()
-    if error is not None and not isinstance(error, Exception):
-        raise error
-    return error or task.result()
+    if error is None:
+        return task.result()
+    if isinstance(error, Exception):
+        return error
+    raise error

@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[2]
 
 AGENTS = """
 import asyncio
-from agentrt import Agent
+from agentrt import Agent, tool
 from agentrt.errors import ModelOverloaded
-from agentrt.testing import FunctionModel
+from agentrt.testing import FunctionModel, reply
 
 def echo(request):
     return " then ".join(message.content for message in request.messages if message.role == "user")
@@ -29,6 +29,12 @@ async def endless(request):
 agent = Agent(model=FunctionModel(echo))
 failing = Agent(model=FunctionModel(lambda request: ModelOverloaded("busy", retryable=False)))
 slow = Agent(model=FunctionModel(endless))
+
+@tool(requires_confirmation=True)
+def drop() -> str:
+    return "dropped"
+
+careful = Agent(model=FunctionModel(lambda request: reply(tool_calls=[("drop", {})])), tools=[drop])
 number = 3
 """
 
@@ -91,6 +97,13 @@ def test_a_session_in_a_file_is_gone_on_with(folder: Path):
     assert (folder / "chats/monday.db").exists()
 
 
+def test_a_run_that_waits_asks_nobody_who_is_no_terminal_and_exits_with_3(folder: Path):
+    code, out, err = agentrt(folder, "run", "go", "my_app:careful", "--db", "data.db", typed="y\n")
+
+    assert (code, "Paused: drop() needs to be confirmed" in out) == (3, True)
+    assert "agentrt runs show " in err
+
+
 def test_a_failed_run_is_shown_without_a_traceback(folder: Path):
     code, out, err = agentrt(folder, "run", "hi", "my_app:failing")
 
@@ -102,7 +115,7 @@ def test_a_failed_run_is_shown_without_a_traceback(folder: Path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["my_app:nope"], "no agent 'nope'; it has agent, failing, slow"),
+        (["my_app:nope"], "no agent 'nope'; it has agent, failing, slow, careful"),
         (["my_app:number"], "int"),
         (["nowhere:agent"], "no module nowhere"),
         (["broken:agent"], "no_such_module"),

@@ -117,6 +117,19 @@ def test_values_that_a_call_needs_are_asked_for():
     assert seen == [("Hi", "bob@example.com", 3)]
 
 
+def test_a_value_that_does_not_fit_is_told_and_asked_for_again():
+    @tool(requires_user_input=True, user_input_fields=["count"])
+    def order(count: int) -> str:
+        """Order."""
+        return f"ordered {count}"
+
+    with ScriptedModel(reply(tool_calls=[("order", {})]), "Done.") as model:
+        shown = chat(Agent(model=model, tools=[order]), "order", "many", "3")
+
+    assert "UserInputInvalid" in shown
+    assert model.requests[-1].messages[-1].content == "ordered 3"
+
+
 def test_answer_raises_what_it_has_shown():
     console = Console(file=io.StringIO(), width=80)
     with pytest.raises(AnswerFailed) as caught:

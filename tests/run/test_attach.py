@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,20 +12,9 @@ from agentrt import Agent, RunStatus, tool
 from agentrt.errors import RunNotFound, SessionAccessDenied
 from agentrt.run.events import RunCancelled, RunCompleted, RunContent, RunEvent, RunPaused
 from agentrt.runtime import Runtime
-from agentrt.storage.base import Storage
-from agentrt.storage.in_memory import InMemoryStorage
 from agentrt.storage.sqlite import SqliteStorage
 from agentrt.testing import Gate, ScriptedModel, reply
-
-Open = Callable[[], Storage]
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def open_storage(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    """What a process opens: each call is another process's storage, on the same data where that is possible."""
-    shared = InMemoryStorage()
-    return (lambda: shared) if request.param == "memory" else lambda: SqliteStorage(db_file=tmp_path / "data.db")
-
+from tests.run.conftest import OpenStorage
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -48,7 +37,7 @@ def scripted(gate: Gate | None = None) -> ScriptedModel:
     return ScriptedModel(call, reply(words, gate=gate, gate_after=100))
 
 
-async def test_a_handle_gives_all_events_from_the_start_also_after_the_end(open_storage: Open) -> None:
+async def test_a_handle_gives_all_events_from_the_start_also_after_the_end(open_storage: OpenStorage) -> None:
     storage = open_storage()
     agent = Agent(model=scripted(), tools=[add], storage=storage)
     handle = await agent.start("go")
@@ -59,10 +48,9 @@ async def test_a_handle_gives_all_events_from_the_start_also_after_the_end(open_
     assert text_of(events) == "first" + (response.content or "")
     last = events[-1]
     assert isinstance(last, RunCompleted) and last.response.content == response.content
-    await storage.aclose()
 
 
-async def test_a_reader_that_left_in_the_middle_misses_and_repeats_nothing(open_storage: Open) -> None:
+async def test_a_reader_that_left_in_the_middle_misses_and_repeats_nothing(open_storage: OpenStorage) -> None:
     storage, elsewhere = open_storage(), open_storage()
     gate = Gate()
     agent = Agent(name="a", model=scripted(gate), tools=[add], storage=storage)
@@ -81,11 +69,9 @@ async def test_a_reader_that_left_in_the_middle_misses_and_repeats_nothing(open_
     assert text_of(seen) + text_of(later) == "first" + " ".join(f"w{n}" for n in range(200))
     facts = [event.seq for event in [*seen, *later] if not event.is_delta]
     assert facts == list(range(1, len(facts) + 1))
-    await storage.aclose()
-    await elsewhere.aclose()
 
 
-async def test_a_cursor_in_the_middle_of_a_joined_delta_gives_the_rest_of_it(open_storage: Open) -> None:
+async def test_a_cursor_in_the_middle_of_a_joined_delta_gives_the_rest_of_it(open_storage: OpenStorage) -> None:
     storage = open_storage()
     handle = await Agent(model=ScriptedModel("one two three"), storage=storage).start("go")
     await handle.result()
@@ -93,10 +79,9 @@ async def test_a_cursor_in_the_middle_of_a_joined_delta_gives_the_rest_of_it(ope
     first = next(event for event in whole if isinstance(event, RunContent))
     later = await read(handle.events(after=f"{first.seq}:5"))
     assert text_of(later) == "wo three"
-    await storage.aclose()
 
 
-async def test_every_reader_gets_all_of_it(open_storage: Open) -> None:
+async def test_every_reader_gets_all_of_it(open_storage: OpenStorage) -> None:
     storage = open_storage()
     gate = Gate()
     handle = await Agent(model=scripted(gate), tools=[add], storage=storage).start("go")
@@ -105,10 +90,9 @@ async def test_every_reader_gets_all_of_it(open_storage: Open) -> None:
     gate.open()
     texts = [text_of(await reader) for reader in readers]
     assert texts == ["first" + " ".join(f"w{n}" for n in range(200))] * 5
-    await storage.aclose()
 
 
-async def test_a_reader_that_goes_away_does_not_stop_the_run(open_storage: Open) -> None:
+async def test_a_reader_that_goes_away_does_not_stop_the_run(open_storage: OpenStorage) -> None:
     storage = open_storage()
     gate = Gate()
     handle = await Agent(model=scripted(gate), tools=[add], storage=storage).start("go")
@@ -117,10 +101,9 @@ async def test_a_reader_that_goes_away_does_not_stop_the_run(open_storage: Open)
     reader.cancel()
     gate.open()
     assert (await handle.result()).status is RunStatus.COMPLETED
-    await storage.aclose()
 
 
-async def test_a_pause_ends_the_stream_and_attach_may_wait_through_it(open_storage: Open) -> None:
+async def test_a_pause_ends_the_stream_and_attach_may_wait_through_it(open_storage: OpenStorage) -> None:
     @tool(requires_confirmation=True)
     def drop() -> str:
         return "dropped"
@@ -136,7 +119,6 @@ async def test_a_pause_ends_the_stream_and_attach_may_wait_through_it(open_stora
     await agent.acontinue_run(paused)
     names = [event.event for event in await through]
     assert names.count("RunPaused") == names.count("RunContinued") == names.count("RunCompleted") == 1
-    await storage.aclose()
 
 
 async def test_a_run_is_cancelled_from_elsewhere(tmp_path: Path) -> None:
@@ -153,7 +135,7 @@ async def test_a_run_is_cancelled_from_elsewhere(tmp_path: Path) -> None:
     await there.aclose()
 
 
-async def test_an_unknown_run_and_another_users_run_are_refused(open_storage: Open) -> None:
+async def test_an_unknown_run_and_another_users_run_are_refused(open_storage: OpenStorage) -> None:
     storage = open_storage()
     agent = Agent(model=ScriptedModel("x"), storage=storage)
     handle = await agent.start("go", user_id="ann")
@@ -164,4 +146,3 @@ async def test_an_unknown_run_and_another_users_run_are_refused(open_storage: Op
         await read(agent.attach(handle.run_id, user_id="bob"))
     with pytest.raises(ValueError, match="cursor"):
         await read(agent.attach(handle.run_id, user_id="ann", after="12"))
-    await storage.aclose()

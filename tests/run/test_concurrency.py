@@ -13,8 +13,11 @@ from agentrt import Agent, tool
 from agentrt.errors import SessionBusy
 from agentrt.storage.base import Storage
 from agentrt.storage.in_memory import InMemoryStorage
+from agentrt.storage.postgres import PostgresStorage
 from agentrt.storage.sqlite import SqliteStorage
 from agentrt.testing import FunctionModel, Gate, ScriptedModel, reply
+from tests.postgres_server import postgres_server
+from tests.run.conftest import OpenStorage
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -46,8 +49,12 @@ async def remember_all(storage: Storage, tags: list[str]) -> None:
     await asyncio.gather(*map(one, tags))
 
 
-def in_a_process(db_file: str, tags: list[str]) -> None:
-    asyncio.run(remember_all(SqliteStorage(db_file=db_file), tags))
+def open_url(url: str) -> Storage:
+    return PostgresStorage(db_url=url) if url.startswith("postgres") else SqliteStorage(db_file=url)
+
+
+def in_a_process(url: str, tags: list[str]) -> None:
+    asyncio.run(remember_all(open_url(url), tags))
 
 
 async def check(storage: Storage, tags: list[str]) -> None:
@@ -62,28 +69,27 @@ async def check(storage: Storage, tags: list[str]) -> None:
 TAGS = [f"t{n}" for n in range(50)]
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-async def test_fifty_runs_in_one_process(kind: str, tmp_path: Path) -> None:
-    storage = InMemoryStorage() if kind == "memory" else SqliteStorage(db_file=tmp_path / "data.db")
+async def test_fifty_runs_in_one_process(open_storage: OpenStorage) -> None:
+    storage = open_storage()
     await remember_all(storage, TAGS)
     await check(storage, TAGS)
 
 
-async def test_fifty_runs_in_four_processes(tmp_path: Path) -> None:
-    db_file = str(tmp_path / "data.db")
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_fifty_runs_in_four_processes(kind: str, tmp_path: Path) -> None:
+    url = str(tmp_path / "data.db") if kind == "sqlite" else postgres_server().new_database()
     spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=in_a_process, args=(db_file, TAGS[n::4])) for n in range(4)]
+    processes = [spawn.Process(target=in_a_process, args=(url, TAGS[n::4])) for n in range(4)]
     for process in processes:
         process.start()
     for process in processes:
-        await asyncio.to_thread(process.join)
+        process.join()
     assert [process.exitcode for process in processes] == [0] * 4
-    await check(SqliteStorage(db_file=db_file), TAGS)
+    asyncio.run(check(open_url(url), TAGS))
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-async def test_runs_that_wait_for_each_other_count_right(kind: str, tmp_path: Path) -> None:
-    storage: Storage = InMemoryStorage() if kind == "memory" else SqliteStorage(db_file=tmp_path / "data.db")
+async def test_runs_that_wait_for_each_other_count_right(open_storage: OpenStorage) -> None:
+    storage = open_storage()
 
     async def count(session_state: dict[str, Any]) -> str:
         before = session_state["n"]
@@ -105,7 +111,6 @@ async def test_runs_that_wait_for_each_other_count_right(kind: str, tmp_path: Pa
     await asyncio.gather(*(agent.arun("go") for _ in range(50)))
     session = await storage.load_session("s")
     assert session is not None and session.state == {"n": 50}
-    await storage.aclose()
 
 
 async def test_a_session_that_is_busy_refuses() -> None:

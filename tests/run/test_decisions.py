@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,27 +11,17 @@ from agentrt import Agent, RunResponse, RunStatus, tool
 from agentrt.errors import AlreadyContinued, DecisionRefused, RunNotFound, UserInputInvalid
 from agentrt.run.decisions import Confirm, Provide, Reject, Resolve
 from agentrt.runtime import Runtime
-from agentrt.storage.base import Storage
-from agentrt.storage.in_memory import InMemoryStorage
-from agentrt.storage.sqlite import SqliteStorage
 from agentrt.testing import ScriptedModel, reply
+from tests.run.conftest import OpenStorage
 from tests.run.test_history import paired
 
-Open = Callable[[], Storage]
 pytestmark = pytest.mark.timeout(20)
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def open_storage(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    """What a process opens: each call is another process's storage, on the same data."""
-    shared = InMemoryStorage()
-    return (lambda: shared) if request.param == "memory" else lambda: SqliteStorage(db_file=tmp_path / "data.db")
 
 
 class World:
     """What the tools have done, and agents as separate processes build them."""
 
-    def __init__(self, open_storage: Open) -> None:
+    def __init__(self, open_storage: OpenStorage) -> None:
         self.open = open_storage
         self.did: list[str] = []
 
@@ -58,7 +46,7 @@ class World:
 
 
 @pytest.fixture
-def world(open_storage: Open) -> World:
+def world(open_storage: OpenStorage) -> World:
     return World(open_storage)
 
 
@@ -179,9 +167,9 @@ async def test_the_session_goes_on_while_a_run_is_paused_and_the_run_keeps_its_o
 
 
 async def test_new_code_may_have_renamed_the_tool_and_its_instructions(world: World) -> None:
-    paused = await world.agent(
-        reply(tool_calls=[("drop", {"x": 2})]), instructions="the old ones"
-    ).arun("go", run_id="r", session_id="s")
+    paused = await world.agent(reply(tool_calls=[("drop", {"x": 2})]), instructions="the old ones").arun(
+        "go", run_id="r", session_id="s"
+    )
     (asked,) = paused.requirements
     asked.confirm()
     with pytest.raises(DecisionRefused, match="only be rejected"):
