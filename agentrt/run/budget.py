@@ -103,7 +103,7 @@ class Budget:
         with self._lock:
             return max(0.0, float(_exact(self.cost_usd) - self._used_usd - self._reserved_usd))
 
-    def _reserve(self, model: Model, usage: Usage) -> Decimal:
+    def reserve(self, model: Model, usage: Usage) -> Decimal:
         """Take this much off what is left, and return its price. Raises `BudgetExceeded`, `ConfigurationError`."""
         usd = self._cost(model, usage)
         with self._lock:
@@ -114,7 +114,7 @@ class Budget:
             self._reserved_usd += usd
         return usd
 
-    def _settle(self, model: Model, reserved: Usage, reserved_usd: Decimal, used: Usage) -> None:
+    def settle(self, model: Model, reserved: Usage, reserved_usd: Decimal, used: Usage) -> None:
         """Replace a reservation by what was used."""
         usd = self._cost(model, used)
         with self._lock:
@@ -167,7 +167,7 @@ class Reservation:
     def __enter__(self) -> Self:
         try:
             for budget in self._budgets:
-                self._held.append((budget, budget._reserve(self._model, self._may_take)))
+                self._held.append((budget, budget.reserve(self._model, self._may_take)))
         except BaseException:
             self.__exit__()
             raise
@@ -175,7 +175,7 @@ class Reservation:
 
     def __exit__(self, *_: object) -> None:
         for budget, usd in self._held:
-            budget._settle(self._model, self._may_take, usd, self._used)
+            budget.settle(self._model, self._may_take, usd, self._used)
         self._held.clear()
 
 

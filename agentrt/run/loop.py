@@ -68,6 +68,8 @@ async def drive(run: Run) -> RunResponse[Any]:
         await run.journal.quiet()
         if run.lease is not None:
             release(run.lease)
+        if run.turn is not None:
+            run.turn.release()
         if run.on_end is not None:
             run.on_end(None)
 

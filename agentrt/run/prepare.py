@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import random
 from typing import Any
+from weakref import WeakValueDictionary
 
 from agentrt.errors import SessionBusy
 from agentrt.models.base import Model
@@ -26,6 +27,7 @@ from agentrt.tools import resolve_tools
 
 WAIT_S = (0.01, 0.03)
 """How long a run waits, in seconds, before it asks again whether its session is free."""
+_turns: WeakValueDictionary[tuple[int, str, int], asyncio.Lock] = WeakValueDictionary()
 
 
 async def prepare(run: Run) -> None:
@@ -50,7 +52,7 @@ async def prepare(run: Run) -> None:
         initial_state=definition.given("session_state"),
         given_state=run.given_state,
         lease_s=LEASE_S,
-        alone=definition.session_concurrency != "merge",
+        alone=definition.session_concurrency != "merge" and not _is_of_its_parent(run),
     )
     lease_run(run)
     run.base_state = opening.state or {}
@@ -77,6 +79,12 @@ async def make_ready(run: Run) -> None:
 
 async def _begun(run: Run, stored: StoredRun, **options: Any) -> Opening:
     """Store the run, with `session_concurrency="wait"` as soon as no other run of its session is driven."""
+    if options["alone"] and run.definition.session_concurrency == "wait":
+        # runs of one process and loop queue up here; only the first of them asks storage again and again
+        key = (id(run.storage), run.session_id, id(asyncio.get_running_loop()))
+        turn = _turns.setdefault(key, asyncio.Lock())
+        await turn.acquire()
+        run.turn = turn
     while True:
         try:
             return await _begun_once(run, stored, **options)
@@ -84,6 +92,16 @@ async def _begun(run: Run, stored: StoredRun, **options: Any) -> Opening:
             if run.definition.session_concurrency == "refuse":
                 raise
             await asyncio.sleep(random.uniform(*WAIT_S))
+
+
+def _is_of_its_parent(run: Run) -> bool:
+    """Does a run that began this one have the same session? Then this one is part of that one's turn."""
+    parent = run.parent
+    while parent is not None:
+        if parent.session_id == run.session_id:
+            return True
+        parent = parent.parent
+    return False
 
 
 async def _begun_once(run: Run, stored: StoredRun, **options: Any) -> Opening:

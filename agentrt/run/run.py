@@ -107,6 +107,8 @@ class Run:
     """Set when the run is stored, or known to be."""
     let_go: bool = False
     """Is its driver to leave it as it is, for another process?"""
+    turn: asyncio.Lock | None = None
+    """Held while it has its session alone, within this process."""
     in_tools: bool = False
     winding_down: bool = False
     """Is it to stop before its next model call?"""

@@ -13,6 +13,7 @@ import pytest
 
 from agentrt import Agent, RunContext, RunStatus, tool
 from agentrt.models.base import ModelRequest
+from agentrt.runtime import Runtime
 from agentrt.storage.base import Storage
 from agentrt.testing import FunctionModel, Reply, reply
 from tests.crash.checks import check_ended
@@ -175,3 +176,106 @@ async def test_cancelled_at_every_write(url: str, way: str, times: int) -> None:
     response = await agent(storage).arun("go", session_id="s")
     assert response.status is RunStatus.COMPLETED
     await storage.aclose()
+
+
+async def cancel_somewhere(storage: Storage, random: random.Random, number: int) -> str:
+    """Run, and be cancelled after some steps of the loop; now and then twice."""
+    run_id = f"r{number}"
+    task = asyncio.create_task(agent(storage).arun("go", run_id=run_id, session_id=f"s{number % 7}"))
+    for times in range(random.choice((1, 1, 2))):
+        for _ in range(int(2 ** random.uniform(0, 9 - 4 * times))):
+            await asyncio.sleep(0)
+        task.cancel()
+    await asyncio.wait([task])
+    return run_id
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_two_hundred_runs_cancelled_anywhere(url: str, seed: int) -> None:
+    storage, chance, before = open_storage(url), random.Random(seed), asyncio.all_tasks()
+    seen: Counter[str] = Counter()
+    async with asyncio.timeout(50):
+        for first in range(0, 200, 20):
+            together = (cancel_somewhere(storage, chance, first + number) for number in range(20))
+            for run_id in await asyncio.gather(*together):
+                stored = await storage.load_run(run_id)
+                seen["never stored" if stored is None else (await check_ended(storage, run_id)).status] += 1
+    assert set(seen) <= {"never stored", "CANCELLED", "COMPLETED"} and seen["CANCELLED"] > 20, seen
+    assert asyncio.all_tasks() == before
+    assert await open_transactions(url) == 0
+    assert await storage.list_unfinished() == []
+    assert (await agent(storage).arun("go", session_id="s1")).status is RunStatus.COMPLETED
+    await storage.aclose()
+
+
+def asking(storage: Any) -> Agent[Any]:
+    @tool(requires_confirmation=True)
+    async def drop(session_state: dict[str, Any]) -> str:
+        session_state["dropped"] = True
+        return "dropped"
+
+    def answer(request: ModelRequest) -> Reply | str:
+        return "done" if request.messages[-1].role == "tool" else reply("may I?", tool_calls=[("drop", {})])
+
+    return Agent(agent_id="a", model=FunctionModel(answer), tools=[drop], storage=storage)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_continued_run_cancelled_at_every_write(url: str, times: int) -> None:
+    storage, seen, write = open_storage(url), Counter[str](), 0
+    while True:
+        write += 1
+        for when in ("before", "during", "after"):
+            run_id = f"{write}-{when}"
+            paused = await asking(storage).arun("go", run_id=run_id, session_id="s")
+            paused.tools[0].confirmed = True
+            cancelling = Cancelling(storage, write, when, times)
+            task = asyncio.create_task(asking(cancelling).acontinue_run(paused))
+            cancelling.cancel = task.cancel
+            async with asyncio.timeout(20):
+                await asyncio.wait([task])
+            stored = await storage.load_run(run_id)
+            assert stored is not None
+            if stored.status is RunStatus.PAUSED:  # it had not been claimed
+                response = await asking(storage).acontinue_run(run_id=run_id, updated_tools=paused.tools)
+                assert response.status is RunStatus.COMPLETED
+            else:
+                ended = await check_ended(storage, run_id)
+                assert [message.role for message in ended.messages[:3]] == ["user", "assistant", "tool"]
+            seen[stored.status] += 1
+            assert await open_transactions(url) == 0
+        if cancelling.writes < write:
+            break
+    assert seen["CANCELLED"] > 3 and seen["COMPLETED"] >= 3
+    await storage.aclose()
+
+
+def test_a_loop_that_ends_under_a_run_leaves_it_ended_or_to_be_recovered(url: str) -> None:
+    """`asyncio.run` cancels all tasks there are, also those of the storage and of the journal."""
+    write, seen = 0, Counter[str]()
+
+    async def leave(run_id: str, cancelling: Cancelling) -> None:
+        left = asyncio.Event()
+        cancelling.cancel = left.set
+        handle = await agent(cancelling).start("go", run_id=run_id, session_id="s")
+        await asyncio.wait([handle.driver, asyncio.ensure_future(left.wait())], return_when=asyncio.FIRST_COMPLETED)
+
+    async def look(run_id: str) -> None:
+        storage = open_storage(url)
+        stored = await storage.load_run(run_id)
+        seen[stored.status if stored else "never stored"] += 1
+        await Runtime(agents=[agent(storage)], storage=storage).recover()
+        if stored is not None:
+            await check_ended(storage, run_id)
+        assert await open_transactions(url) == 0
+        await storage.aclose()
+
+    while True:
+        write += 1
+        for when in ("before", "during", "after"):
+            cancelling = Cancelling(open_storage(url), write, when, 1)
+            asyncio.run(leave(f"{write}-{when}", cancelling))
+            asyncio.run(look(f"{write}-{when}"))
+        if cancelling.writes < write:
+            break
+    assert seen["CANCELLED"] > 5, seen

@@ -137,19 +137,31 @@ def kill_at_writes(
     raise AssertionError
 
 
-@pytest.mark.parametrize("scenario", ["tools", "parallel", "conversation"])
+SCENARIOS = ["tools", "parallel", "conversation"]
+
+
+@pytest.mark.parametrize(("scenario", "first"), [("tools", 3), ("parallel", 5), ("conversation", 6)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_at_some_writes(kind: str, scenario: str, processes: Processes, tmp_path: Path) -> None:
-    url = new_url(kind, tmp_path)
-    assert kill_at_writes(processes, url, tmp_path, scenario) > 9
+def test_killed_at_some_writes(kind: str, scenario: str, first: int, processes: Processes, tmp_path: Path) -> None:
+    kill_at_writes(processes, new_url(kind, tmp_path), tmp_path, scenario, first=first, step=5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_again_while_it_goes_on(kind: str, processes: Processes, tmp_path: Path) -> None:
+    kill_at_writes(processes, new_url(kind, tmp_path), tmp_path, "tools", first=4, step=9, again=3)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("scenario", ["tools", "parallel", "conversation"])
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_at_every_write_and_again_at_every_write(
-    kind: str, scenario: str, processes: Processes, tmp_path: Path
-) -> None:
-    url = new_url(kind, tmp_path)
-    assert kill_at_writes(processes, url, tmp_path, scenario, again=1) > 9
+def test_killed_at_every_write(kind: str, scenario: str, processes: Processes, tmp_path: Path) -> None:
+    assert kill_at_writes(processes, new_url(kind, tmp_path), tmp_path, scenario) > 9
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_many_writes_and_again(kind: str, scenario: str, processes: Processes, tmp_path: Path) -> None:
+    kill_at_writes(processes, new_url(kind, tmp_path), tmp_path, scenario, first=2, step=3, again=3)

@@ -163,3 +163,17 @@ async def test_with_a_journal_of_runs_only_the_start_and_the_end_are_stored(tmp_
     stored = await storage.load_run(response.run_id or "")
     assert stored is not None and stored.status == "COMPLETED"
     await storage.aclose()
+
+
+async def test_a_run_inside_another_ones_turn_does_not_wait_for_it() -> None:
+    storage = InMemoryStorage()
+    inner = Agent(model=ScriptedModel("inner"), storage=storage, session_id="s", session_concurrency="wait")
+
+    async def ask() -> str:
+        return (await inner.arun("go")).content or ""
+
+    model = ScriptedModel(reply(tool_calls=[("ask", {})]), "outer")
+    outer = Agent(model=model, tools=[ask], storage=storage, session_id="s", session_concurrency="wait")
+    async with asyncio.timeout(5):
+        assert (await outer.arun("go")).content == "outer"
+    assert model.last_request.messages[-1].content == "inner"
