@@ -139,7 +139,7 @@ class Runtime:
         return await decide_one(run, stored, tool_call_id, decision, by)
 
     async def cancel(self, run_id: str, reason: str = "cancelled", *, mode: CancelMode = "now") -> bool:
-        """Cancel a run, in whatever process it is driven. Returns False when it is not being driven."""
+        """Cancel a run that is being driven, in whatever process, or paused. Returns False when it is neither."""
         return await cancel_run(self.storage, run_id, reason, mode)
 
     async def recover(self) -> list[RunResponse[Any]]:
@@ -174,7 +174,9 @@ class Runtime:
             return None  # another process was faster
         except Exception as error:
             log.error("run %s failed when it was recovered: %s", stored.run_id, error)
-            return getattr(error, "run_response", None)
+            response = getattr(error, "run_response", None) or response_of(stored)
+            response.error = response.error or f"{type(error).__name__}: {error}"
+            return response
 
     async def _end_child(self, stored: StoredRun) -> None:
         epoch = await self.storage.claim(

@@ -223,7 +223,7 @@ class Agent(RunDefinition[Out]):
             yield event
 
     async def cancel(self, run_id: str, reason: str = "cancelled", *, mode: CancelMode = "now") -> bool:
-        """Cancel a run that is being driven, in whatever process. Returns False when it is not being driven."""
+        """Cancel a run that is being driven, in whatever process, or paused. Returns False when it is neither."""
         return await cancel_run(self._storage(), run_id, reason, mode)
 
     @property

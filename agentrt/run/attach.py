@@ -10,13 +10,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TypeVar, cast
 
-from agentrt.run.encoding import event_from_json
+from agentrt.run.encoding import event_from_json, event_to_json
 from agentrt.run.events import BaseEvent, DeltaEvent, RunCancelled, RunCompleted, RunError, RunEvent, RunPaused
+from agentrt.run.owner import this_process
 from agentrt.run.response import CancelMode, RunResponse, RunStatus
 from agentrt.run.resume import response_of
 from agentrt.run.run import Run, live
 from agentrt.run.stream import Channel
-from agentrt.storage.base import LeaseNews, Storage, StoredRun
+from agentrt.storage.base import LeaseNews, RunChange, Storage, StoredRun
 
 E = TypeVar("E", bound=BaseEvent)
 Place = tuple[int, int]
@@ -37,12 +38,27 @@ def parse_cursor(cursor: str | None) -> Place:
 
 
 async def cancel_run(storage: Storage, run_id: str, reason: str, mode: CancelMode) -> bool:
-    """Cancel a run that is being driven, in whatever process. Returns False when it is not being driven."""
+    """Cancel a run that is being driven, in whatever process, or that is paused. Returns False when it is neither."""
     request = f"{mode}:{reason}"
     run = live.get(run_id)
-    if run is None or run.storage is not storage:
-        return await storage.request_cancel(run_id, request)
-    run.hear(LeaseNews(run_id=run_id, cancel=request))
+    if run is not None and run.storage is storage:
+        run.hear(LeaseNews(run_id=run_id, cancel=request))
+        return True
+    return await storage.request_cancel(run_id, request) or await _cancel_paused(storage, run_id, reason)
+
+
+async def _cancel_paused(storage: Storage, run_id: str, reason: str) -> bool:
+    """End a run that waits for somebody. Its open calls were not made, and history says so."""
+    stored = await storage.load_run(run_id)
+    if stored is None or stored.status is not RunStatus.PAUSED:
+        return False
+    epoch = await storage.claim(run_id, epoch=stored.epoch, owner=this_process(), expect=[RunStatus.PAUSED])
+    stored.status = RunStatus.CANCELLED
+    event = _last_event(stored, run_id)
+    event.content, event.seq = reason, stored.last_seq + 1
+    change = RunChange(run_id=run_id, session_id=stored.session_id, epoch=epoch, status=RunStatus.CANCELLED)
+    change.events = [(event.seq, event_to_json(event, response=False))]
+    await storage.commit(change)
     return True
 
 
@@ -69,8 +85,14 @@ async def attach(
                     if run is not None and run.driver is not None:
                         await asyncio.wait([run.driver])  # it leaves now; whoever goes on may be in another process
                     break
-                if isinstance(event, (*LAST, RunPaused)):
+                if isinstance(event, LAST) or (isinstance(event, RunPaused) and await _is_paused(storage, event)):
                     return
+
+
+async def _is_paused(storage: Storage, event: RunPaused) -> bool:
+    """Does the run still wait where this event says so? It may have gone on since."""
+    stored = await storage.load_run(event.run_id)
+    return stored is None or stored.last_seq <= event.seq
 
 
 async def _live(storage: Storage, run: Run, place: Place) -> AsyncGenerator[RunEvent, None]:

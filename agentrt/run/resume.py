@@ -140,6 +140,8 @@ def response_of(stored: StoredRun, *, decided: bool = True) -> RunResponse[Any]:
     response = RunResponse[Any](**kept)
     response.status = stored.status
     response.run_id, response.session_id, response.user_id = stored.run_id, stored.session_id, stored.user_id
+    response.agent_id, response.parent_run_id = stored.agent_id, stored.parent_run_id
+    response.created_at = stored.created_at
     response.messages = list(stored.messages)
     response.tools = [_own(tool) for tool in response.tools]
     if decided and "epoch" in resumed:
@@ -250,6 +252,9 @@ def _check(run: Run, tool: ToolExecution, decision: Decision) -> None:
     try:
         if isinstance(decision, Provide):
             decision.values = function.validate_user_input(decision.values, tool.user_input_schema)
+            asked = [field.name for field in tool.user_input_schema or () if field.value is None]
+            if missing := [name for name in asked if decision.values.get(name) is None]:
+                raise DecisionRefused(f"Tool {tool.tool_name!r} also needs {', '.join(missing)} from the user")
         elif isinstance(decision, Confirm) and decision.args is not None:
             if not function.allow_edits:
                 raise DecisionRefused(

@@ -43,7 +43,11 @@ async def run_calls(run: Run) -> bool:
         function = run.tools.get(call.name)
         if execution.confirmed is False and not execution.is_done:
             note = f" The user says: {execution.confirmation_note}" if execution.confirmation_note else ""
-            refuse(run, execution, f"Not called: the user rejected this call.{note}", "rejected")
+            if execution.unknown_outcome:
+                told = "Not made again, as the user decided. Whether it took effect the first time is not known."
+                fail(run, execution, told + note, "rejected")
+            else:
+                refuse(run, execution, f"Not called: the user rejected this call.{note}", "rejected")
         elif execution.is_done and execution.tool_call_id in run.brought:
             settle(run, execution)
         elif not execution.is_done and not waits(execution) and function is not None:

@@ -146,3 +146,17 @@ async def test_an_unknown_run_and_another_users_run_are_refused(open_storage: Op
         await read(agent.attach(handle.run_id, user_id="bob"))
     with pytest.raises(ValueError, match="cursor"):
         await read(agent.attach(handle.run_id, user_id="ann", after="12"))
+
+
+async def test_a_reader_that_comes_after_a_pause_reads_to_the_end(open_storage: OpenStorage) -> None:
+    @tool(requires_confirmation=True)
+    def drop() -> str:
+        return "dropped"
+
+    agent = Agent(model=ScriptedModel(reply(tool_calls=[("drop", {})]), "done"), tools=[drop], storage=open_storage())
+    handle = await agent.start("go")
+    paused = await handle.result()
+    paused.requirements[0].confirm()
+    await agent.acontinue_run(paused)
+    names = [event.event for event in await read(agent.attach(handle.run_id))]
+    assert "RunPaused" in names and names[-1] == "RunCompleted"

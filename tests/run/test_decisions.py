@@ -275,3 +275,30 @@ async def test_mixed_kinds_in_one_turn_are_answered_in_call_order(world: World) 
     results = [m.content for m in world.model.last_request.messages if m.role == "tool"]
     assert results == ['{"files": ["a"]}', "sent hi to bob", "dropped 1"]
     assert sorted(world.did) == ["drop 1", "sent to bob"]
+
+
+async def test_a_paused_run_can_be_cancelled_and_its_session_goes_on(world: World) -> None:
+    await world.pause()
+    agent = world.agent("next", add_history_to_messages=True)
+    assert await agent.cancel("r", "never mind")
+    stored = await agent.sessions.aget_run("r")
+    assert stored.status is RunStatus.CANCELLED
+    with pytest.raises(AlreadyContinued):
+        await agent.acontinue_run(run_id="r")
+    await agent.arun("and now?", session_id="s")
+    assert paired(world.model.last_request.messages)
+    assert world.did == ["read 1"]
+
+
+async def test_a_half_filled_form_is_refused_and_stays_open(world: World) -> None:
+    @tool(requires_user_input=True)
+    def send(body: str, to: str) -> str:
+        return f"sent {body} to {to}"
+
+    await world.agent(reply(tool_calls=[("send", {})]), tools=[send]).arun("go", run_id="r", session_id="s")
+    runtime = Runtime(agents=[world.agent("done", tools=[send])], storage=world.open())
+    (asked,) = await runtime.requirements()
+    with pytest.raises(DecisionRefused, match="body"):
+        await runtime.decide("r", asked.tool_call_id, Provide({"to": "bob"}))
+    await runtime.decide("r", asked.tool_call_id, Provide({"to": "bob", "body": "hi"}))
+    assert (await runtime.continue_run("r")).tools[0].result == "sent hi to bob"
