@@ -211,13 +211,14 @@ def answer_all(server: Server) -> None:
 def test_three_loops_in_a_row_leave_nothing_open(server: Server, model: OpenAIChat):
     answer_all(server)
     asyncio.run(collect(model))
+    gc.collect()  # what earlier tests left must not be counted
     before = open_files()
 
     for _ in range(3):
         asyncio.run(collect(model))
 
     gc.collect()  # a ResourceWarning of anything that was left open would come here
-    assert open_files() == before
+    assert open_files() <= before
     server.wait_until(lambda: server.open_connections == 0)
     assert not any(loop.is_closed() for loop in _clients._of_loop)  # pyright: ignore[reportPrivateUsage]
 
