@@ -1,14 +1,14 @@
-"""A decision as it is given on the command line, and the call it is about."""
+"""What is decided on the command line, and the call that it is about."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NoReturn, Self
 
 from agentrt.cli._runs import tools_of
 from agentrt.errors import ConfigurationError
-from agentrt.run.decisions import open_kinds
+from agentrt.run.decisions import Confirm, Decision, Provide, Reject, Resolve, kind_for, open_kinds
 from agentrt.run.response import RunStatus, ToolExecution
 from agentrt.storage.base import StoredRun
 from agentrt.utils._ask import value_of
@@ -16,7 +16,9 @@ from agentrt.utils._blocks import call_text, need_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Given:
+    """The options that say what is decided."""
+
     confirm: bool
     reject: str | None
     result: str | None
@@ -50,29 +52,42 @@ def find_call(stored: StoredRun, tool_call_id: str) -> ToolExecution:
     raise ConfigurationError("\n".join([f"Run {stored.run_id} waits for no call {tool_call_id!r}, but for:", *lines]))
 
 
-def apply(decision: Decision, tool: ToolExecution) -> None:
-    """Put a decision on a call. Raises `ConfigurationError` for one that the call does not wait for."""
-    kinds = open_kinds(tool)
-    asks_leave = "confirmation" in kinds or "unknown_outcome" in kinds
-    if decision.reject is not None:
-        if not asks_leave:
-            _refuse(tool, "can't be rejected")
-        tool.confirmed, tool.confirmation_note = False, decision.reject or None
-        return
-    if decision.confirm:
-        if not asks_leave:
-            _refuse(tool, "has nothing to confirm")
-        tool.confirmed = True
-    if decision.result is not None:
-        if not ("external_execution" in kinds or "unknown_outcome" in kinds):
-            _refuse(tool, "makes its result itself")
-        tool.result = decision.result
+def decisions_about(tool: ToolExecution, given: Given) -> list[Decision]:
+    """What is decided about a call: the values first, as they alone may still be refused.
+
+    Raises `ConfigurationError` for what the call does not wait for.
+    """
+    if given.reject is not None:
+        return [Reject(reason=given.reject or None)]
+    made: list[Decision] = []
+    if given.values:
+        made.append(Provide(_values(tool, given.values)))
+    if given.confirm:
+        made.append(Confirm())
+    if given.result is not None:
+        made.append(Resolve(given.result))
+    for decision in made:
+        if kind_for(tool, decision) is None:
+            _refuse(tool, _MISFITS[type(decision)])
+    if given.confirm and given.result is not None and "unknown_outcome" in open_kinds(tool):
+        _refuse(tool, "is made again, or has its result, but not both")
+    return made
+
+
+_MISFITS: dict[type[Decision], str] = {
+    Confirm: "has nothing to confirm",
+    Provide: "asks for no values",
+    Resolve: "makes its result itself",
+}
+
+
+def _values(tool: ToolExecution, texts: dict[str, str]) -> dict[str, object]:
     fields = {field.name: field for field in tool.user_input_schema or ()}
-    for name, text in decision.values.items():
+    for name in texts:
         if name not in fields:
             _refuse(tool, f"has no field {name!r} (its fields: {', '.join(fields) or 'none'})")
-        fields[name].value = value_of(fields[name], text)
+    return {name: value_of(fields[name], text) for name, text in texts.items()}
 
 
-def _refuse(tool: ToolExecution, why: str) -> None:
+def _refuse(tool: ToolExecution, why: str) -> NoReturn:
     raise ConfigurationError(f"{call_text(tool)} {why}: it {need_text(tool)}")

@@ -157,8 +157,8 @@ def _hints(run: StoredRun) -> list[str]:
         ways = {
             "confirmation": '--confirm | --reject "why"',
             "unknown_outcome": '--confirm (to run it again) | --result "…" | --reject "why"',
-            "user_input": " ".join(fields),
-            "external_execution": '--result "…"',
+            "user_input": " ".join(fields) + ' | --reject "why"',
+            "external_execution": '--result "…" | --reject "why"',
         }
         for kind in open_kinds(tool):
             hints.append(clean(f"{start} {tool.tool_call_id} --agent MODULE:AGENT {ways[kind]}"))

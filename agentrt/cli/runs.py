@@ -9,15 +9,17 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
+from agentrt.agent import Agent
 from agentrt.cli import _show
 from agentrt.cli._agent import check_agent, load_agent
 from agentrt.cli._database import open_storage
-from agentrt.cli._decisions import Decision, apply, find_call
+from agentrt.cli._decisions import Given, decisions_about, find_call
 from agentrt.cli._options import ASKS, FAILED, DbOption, JsonOption, OwnerOption, RunArgument, TableOption, wait
 from agentrt.cli._recover import recover_all
 from agentrt.cli._runs import asks, is_gone, load_run, newest_runs, told
 from agentrt.cli.chat import show
 from agentrt.run.attach import parse_cursor
+from agentrt.run.decisions import Decision
 from agentrt.run.encoding import event_from_json, plain_json
 from agentrt.run.events import RunCompleted, RunEvent, RunPaused
 from agentrt.run.response import RunStatus
@@ -122,20 +124,22 @@ def cancel(
     db: DbOption = None,
     table: TableOption = None,
 ) -> None:
-    """Ask the process that drives a run to stop it."""
+    """Stop a run: the process that drives it is told; one that is paused ends at once."""
 
-    async def work(storage: Storage) -> tuple[bool, StoredRun]:
-        await load_run(storage, run_id)
-        done = await Runtime(storage=storage).cancel(run_id, reason)
-        return done, await load_run(storage, run_id)
+    async def work(storage: Storage) -> tuple[StoredRun, bool]:
+        stored = await load_run(storage, run_id)
+        return stored, await Runtime(storage=storage).cancel(run_id, reason)
 
-    done, stored = _with_storage(work, agent, db, table)
+    stored, done = _with_storage(work, agent, db, table)
     if not done:
-        hint = "reject what it waits for" if stored.status is RunStatus.PAUSED else "there is nothing to cancel"
-        typer.echo(f"Run {run_id} is {stored.status.lower()}: {hint}", err=True)
+        typer.echo(f"Run {run_id} is {stored.status.lower()}: there is nothing to cancel", err=True)
         raise typer.Exit(FAILED)
-    gone = is_gone(stored)
-    typer.echo("Its process is gone: it ends as cancelled when it is recovered" if gone else "Its process was told")
+    if stored.status is RunStatus.PAUSED:
+        typer.echo("Cancelled: it waits no more")
+    elif is_gone(stored):
+        typer.echo("Its process is gone: it ends as cancelled when it is recovered")
+    else:
+        typer.echo("Its process was told")
 
 
 @runs.command(epilog='[dim]agentrt runs decide 3f2a… call_1 -a my_app:agent --db data.db --reject "not today"[/]')
@@ -162,6 +166,10 @@ def decide(
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", show_default=False, help="A value that it needs; one for each."),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", metavar="WHO", show_default=False, help="Who decides; it is kept with the decision."),
+    ] = None,
     db: DbOption = None,
     table: TableOption = None,
     json: JsonOption = False,
@@ -170,15 +178,15 @@ def decide(
 
     [dim]Exits with 3 while it waits for more.[/]
     """
-    decision = Decision.of(confirm=confirm, reject=reject, result=result, values=values or ())
+    given = Given.of(confirm=confirm, reject=reject, result=result, values=values or ())
     owner = load_agent(agent)
     owner = owner.copy(storage=wait(open_storage, db, table, owner))
     try:
         stored = wait(load_run, owner.storage, run_id)
         check_agent(owner, stored)
-        tool = find_call(stored, tool_call_id)
-        apply(decision, tool)
-        run = owner.acontinue_run(run_id=run_id, updated_tools=[tool], user_id=stored.user_id, stream=True)
+        decisions = decisions_about(find_call(stored, tool_call_id), given)
+        wait(_decide, owner, run_id, tool_call_id, decisions, by)
+        run = owner.acontinue_run(run_id=run_id, user_id=stored.user_id, stream=True)
         if json:
             response = wait(run.run_to_end)
             typer.echo(plain_json(response))
@@ -239,6 +247,15 @@ def attach(
         raise typer.Exit(ASKS)
     if read and not isinstance(read[0], RunCompleted):
         raise typer.Exit(FAILED)
+
+
+async def _decide(
+    agent: Agent[Any], run_id: str, tool_call_id: str, decisions: list[Decision], by: str | None
+) -> None:
+    assert agent.storage is not None
+    runtime = Runtime(agents=[agent], storage=agent.storage)
+    for decision in decisions:
+        await runtime.decide(run_id, tool_call_id, decision, by=by)
 
 
 def _with_storage(

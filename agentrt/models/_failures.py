@@ -23,15 +23,32 @@ STATUS_OF_CODE: dict[str, int] = {
     "authentication_error": 401,
     "billing_error": 402,
     "billing_hard_limit_reached": 429,
+    "bio_policy": 400,
     "content_filter": 400,
     "content_policy_violation": 400,
     "context_length_exceeded": 400,
+    "data_residency_mismatch": 400,
+    "empty_image_file": 400,
     "engine_overloaded": 503,
+    "failed_to_download_image": 400,
+    "image_content_policy_violation": 400,
+    "image_file_not_found": 400,
+    "image_file_too_large": 400,
+    "image_parse_error": 400,
+    "image_too_large": 400,
+    "image_too_small": 400,
     "insufficient_quota": 429,
     "internal_error": 500,
     "internal_server_error": 500,
     "invalid_api_key": 401,
+    "invalid_base64_image": 400,
+    "invalid_image": 400,
+    "invalid_image_format": 400,
+    "invalid_image_mode": 400,
+    "invalid_image_url": 400,
+    "invalid_prompt": 400,
     "invalid_request_error": 400,
+    "misalignment_policy_violation": 400,
     "model_not_found": 404,
     "not_found_error": 404,
     "overloaded_error": 529,
@@ -43,11 +60,22 @@ STATUS_OF_CODE: dict[str, int] = {
     "service_unavailable": 503,
     "timeout_error": 504,
     "tool_use_failed": 400,
+    "unsupported_image_media_type": 400,
+    "vector_store_timeout": 504,
 }
 """The HTTP status that a provider's own word for an error stands for, where the body is all there is."""
 
 QUOTA_CODES = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached", "billing_not_active"})
-FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"})
+FILTER_CODES = frozenset(
+    {
+        "bio_policy",
+        "content_filter",
+        "content_policy_violation",
+        "image_content_policy_violation",
+        "misalignment_policy_violation",
+        "responsibleaipolicyviolation",
+    }
+)
 CONTEXT_CODES = frozenset({"context_length_exceeded", "model_context_window_exceeded"})
 CONTEXT_PHRASES = (
     "context length",

@@ -34,8 +34,6 @@ class SDKModel(Model):
 
     base_url: str | None = None
     api_key: str | Callable[[], Awaitable[str]] | None = None
-    timeout_s: float | None = None
-    """Without an answer, or between two pieces of one, for longer than this: `ModelTimeout`. The SDK's default else."""
     http_client: Any = None
     client: Any = None
     extra_headers: Mapping[str, str] | None = None

@@ -113,12 +113,14 @@ class FinishDelta:
     """The provider said that the answer is complete. An adapter that never yields it must raise.
 
     `raw` is the provider's own word; `model_id` the model that answered and `request_id` its id, when it said so.
+    `answered` is the model whose answer it is when another one was asked: see `FallbackModel`.
     """
 
     reason: FinishReason
     raw: str | None = None
     model_id: str | None = None
     request_id: str | None = None
+    answered: Model | None = None
 
 
 ModelDelta: TypeAlias = TextDelta | RefusalDelta | ReasoningDelta | ToolCallDelta | PartDelta | UsageDelta | FinishDelta
@@ -158,6 +160,12 @@ class Model(Definition):
     """The first wait between such attempts; doubled each time, unless the server says how long to wait."""
     max_retry_after_s: float = 60.0
     """A longer `retry-after` than this is not waited for: the error is raised at once."""
+    timeout_s: float | None = None
+    """A call, each attempt for itself, that is not complete after this many seconds ends with `ModelTimeout`."""
+    first_token_timeout_s: float | None = None
+    """The same for a streamed answer that has not begun. Without retries it is when a `FallbackModel` moves on."""
+    between_tokens_timeout_s: float | None = None
+    """The same for a streamed answer of which no more comes."""
     capabilities: Capabilities | None = None
     """What this model takes, when it is not what its family's row says."""
 
@@ -179,9 +187,10 @@ class Model(Definition):
 
 @dataclass(slots=True, kw_only=True)
 class ModelAnswer:
-    """A finished model call: the assistant message, and how it ended."""
+    """A finished model call: the assistant message, the model that wrote it, and how it ended."""
 
     message: Message
+    answered: Model
     finish_reason: FinishReason
     usage: Usage = field(default_factory=Usage)
     raw_finish_reason: str | None = None

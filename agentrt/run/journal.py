@@ -15,6 +15,7 @@ from agentrt.errors import StorageError
 from agentrt.models.message import Message
 from agentrt.run.encoding import event_to_json
 from agentrt.run.events import BaseEvent, DeltaEvent
+from agentrt.run.response import RunStatus
 from agentrt.storage.base import Committed, Conflict, RunChange, Step, Storage
 
 T = TypeVar("T")
@@ -70,6 +71,7 @@ class Journal:
         self._soon: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ended = False
+        self._is_unsure = False
 
     def keep_for_readers(self) -> None:
         """Store facts and deltas, for readers that come later."""
@@ -123,6 +125,7 @@ class Journal:
 
     async def _write(self, messages: Sequence[Message] | None = None) -> None:
         async with self._writing:
+            await self._make_sure()
             if self._events or self._steps or self._gathered or messages is not None:
                 events, change = self._take()
                 change.events = [_stored(event) for event in events]
@@ -174,6 +177,9 @@ class Journal:
     ) -> None:
         await self.quiet()
         async with self._writing:
+            await self._make_sure()
+            if self._ended:
+                return
             events, commit = self._take()
             first = self._numbered + 1
             ending: list[BaseEvent] = []
@@ -196,13 +202,28 @@ class Journal:
         """Commit. What storage refuses is taken back, for the next write and the run's last one."""
         try:
             return await self.storage.commit(change)
-        except StorageError:
+        except (StorageError, asyncio.CancelledError) as error:
             self._events[:0] = events
             self._steps[:0] = change.steps
             self._gathered[:0] = self._in_flight
+            self._is_unsure = isinstance(error, asyncio.CancelledError)
             raise
         finally:
             self._in_flight = []
+
+    async def _make_sure(self) -> None:
+        """Of a write that the end of the loop cut short, see whether it was done: nothing may be stored twice."""
+        if not self._is_unsure:
+            return
+        stored = await self.storage.load_run(self.run_id)
+        self._is_unsure = False
+        if stored is not None:
+            self._ended = stored.status is not RunStatus.RUNNING
+            done = [event for event in self._events if event.seq <= stored.last_seq]
+            self._events = self._events[len(done) :]
+            last_step = max((step.number for step in stored.steps), default=0)
+            self._steps = [step for step in self._steps if step.number > last_step]
+            self._announce(done)
 
     def give_up(self) -> None:
         """Announce what was taken although it could not be stored: the run has failed, and its reader is told."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentrt.errors import ContentFiltered, ModelError, ModelStreamInterrupted, OutputTruncated, ToolUseFailed
-from agentrt.models import _guard
+from agentrt.models._attempt import attempt, wait_before_next
 from agentrt.models.base import (
     FinishDelta,
     Model,
@@ -86,6 +85,9 @@ async def _call(run: Run, request: ModelRequest, reservation: Reservation) -> Mo
         raise
     count(run, usage=answer.usage)
     reservation.took(answer.usage, answer.message)
+    if (model := answer.answered) is not run.model:
+        name = f"{model.provider}:{model.id}"
+        run.response.model, run.response.model_provider = model.id, model.provider
     run.messages.append(answer.message)
     run.journal.add_step("model", lambda: {"message": answer.message, "usage": answer.usage})
     run.fact(
@@ -119,7 +121,6 @@ async def _attempts(model: Model, request: ModelRequest, draft: _Draft) -> Model
     """Try until there is an answer. Repeats only while nothing has been delivered: a text is never streamed twice."""
     retries = tool_use_failures = 0
     while True:
-        _guard.check(model)
         try:
             return await draft.fill(model, request)
         except ToolUseFailed as error:
@@ -128,16 +129,9 @@ async def _attempts(model: Model, request: ModelRequest, draft: _Draft) -> Model
                 raise
             request.messages = [*request.messages, _explain(error)]
         except ModelError as error:
-            if draft.delivered or not error.retryable or retries >= model.max_retries:
+            if draft.delivered:
                 raise
-            wait_s = error.retry_after_s
-            if wait_s is None:
-                wait_s = model.retry_delay_s * 2**retries * random.uniform(0.75, 1.25)
-            elif wait_s > model.max_retry_after_s:
-                error.message += (
-                    f"; the server asks to wait {wait_s:g} s, longer than max_retry_after_s={model.max_retry_after_s:g}"
-                )
-                raise
+            wait_s = wait_before_next(model, error, retries)
             retries += 1
             log.info("%s:%s failed (%s); trying again in %.2g s", model.provider, model.id, error, wait_s)
             await asyncio.sleep(wait_s)
@@ -184,7 +178,7 @@ class _Draft:
         run, streaming = self.run, self.run.stream
         self.asked = True
         self.parts.clear()
-        async with aclosing(model.stream(request)) as deltas:
+        async with aclosing(attempt(model, request)) as deltas:
             async for delta in deltas:
                 if isinstance(delta, (TextDelta, RefusalDelta)):
                     self._arrived()
@@ -243,8 +237,10 @@ class _Draft:
 
     def _answer(self, model: Model) -> ModelAnswer:
         """Return the finished answer, or raise what its end means."""
-        facts: dict[str, Any] = {"provider": model.provider, "model_id": model.id}
         finish = self.finish
+        if finish is not None and finish.answered is not None:
+            model = finish.answered
+        facts: dict[str, Any] = {"provider": model.provider, "model_id": model.id}
         if finish is None:
             raise ModelStreamInterrupted("The answer ended before the model said that it was complete", **facts)
         if finish.reason == "content_filter":
@@ -270,6 +266,7 @@ class _Draft:
         now = time.perf_counter()
         return ModelAnswer(
             message=message,
+            answered=model,
             finish_reason="refusal" if self.refused else finish.reason,
             usage=self.usage,
             raw_finish_reason=finish.raw,

@@ -104,10 +104,8 @@ async def resume(run: Run, stored: StoredRun) -> RunResponse[Any] | None:
         run.history = flatten(earlier)
     run.fact(RunContinued())
     if stored.status is not RunStatus.PAUSED:
-        if open_calls(run):
-            await _unknown_outcomes(run, stored)
-        else:
-            run.fact(ModelCallReset(index=run.model_calls + 1))
+        if not await _unknown_outcomes(run, stored):
+            run.fact(ModelCallReset(index=run.model_calls + 1))  # it may have begun
     await run.journal.write()
     return None
 
@@ -317,25 +315,26 @@ def _replay(run: Run, steps: list[Step]) -> dict[str, Any]:
         elif step.kind == "intent":
             run.intended.update(data["calls"])
         elif step.kind == "tool":
-            _put(run, data["execution"])
+            if not _put(run, data["execution"]):
+                run.tool_calls += 1
             run.below = data.get("below") or run.below
             state = data["state"] if data["state"] is not None else state
     return state
 
 
-def _put(run: Run, execution: ToolExecution) -> None:
-    """Take over a journalled result: in the place of a call that waited, or as one more."""
+def _put(run: Run, execution: ToolExecution) -> bool:
+    """Take over what became of a call. Returns whether it was known, because it had waited; else it is one more."""
     for at, known in enumerate(run.executions):
         if known.tool_call_id == execution.tool_call_id:
             run.executions[at] = execution
             run.brought.discard(execution.tool_call_id)
-            return
+            return True
     run.executions.append(execution)
-    run.tool_calls += 1
+    return False
 
 
-async def _unknown_outcomes(run: Run, stored: StoredRun) -> None:
-    """Settle calls that were under way when the run was cut: did they act?
+async def _unknown_outcomes(run: Run, stored: StoredRun) -> bool:
+    """Settle calls that were under way when the run was cut: did they act? Returns whether any had no result yet.
 
     What an owner that was taken over had still to say counts. Else the tool's effect decides: unmarked is told to the
     model, `once` asks, `idempotent` and `pure` run again.
@@ -344,11 +343,12 @@ async def _unknown_outcomes(run: Run, stored: StoredRun) -> None:
         step.data["execution"].tool_call_id: step.data["execution"] for step in stored.steps if step.kind == "evidence"
     }
     done = {execution.tool_call_id for execution in run.executions if execution.is_done}
-    for call in open_calls(run):
-        if call.id not in run.intended or call.id in done:
+    undone = [call for call in open_calls(run) if call.id not in done]
+    for call in undone:
+        if call.id not in run.intended:
             continue
         if (known := evidence.get(call.id)) is not None:
-            run.executions.append(known)
+            _put(run, known)
             settle(run, known)
             continue
         execution = ToolExecution(tool_call_id=call.id, tool_name=call.name)
@@ -356,7 +356,7 @@ async def _unknown_outcomes(run: Run, stored: StoredRun) -> None:
         if how == "rerun":
             continue
         execution.tool_args = arguments_of(call).values
-        run.executions.append(execution)
+        _put(run, execution)
         if how == "ask":
             execution.unknown_outcome = True
         elif how == "tell":
@@ -364,6 +364,7 @@ async def _unknown_outcomes(run: Run, stored: StoredRun) -> None:
         else:
             execution.result = how if isinstance(how, str) else to_text(how)
             settle(run, execution)
+    return bool(undone)
 
 
 UNKNOWN = (

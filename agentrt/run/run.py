@@ -239,8 +239,17 @@ class Run:
             status=status,
             messages=self.messages,
             response=self.record(),
-            state=StateChange(base=self.base_state, mine=self.state) if with_state else None,
+            state=self._change() if with_state else None,
         )
+
+    def _change(self) -> StateChange | None:
+        """What the run made of the state; None when it left it as it was, so that there is nothing to merge."""
+        try:
+            if self.state == self.base_state:
+                return None
+        except Exception:  # values of users' types, such as arrays, may refuse to be compared
+            log.debug("run %s: its state can't be compared, and counts as changed", self.run_id)
+        return StateChange(base=self.base_state, mine=self.state)
 
     def _settle(self, committed: Committed) -> None:
         """Take over the state as it was merged; whoever asks for the newest run finds this one from here on."""

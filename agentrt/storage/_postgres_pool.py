@@ -236,6 +236,9 @@ class LoopPool:
             await asyncio.wait(tuple(self._calls), timeout=self._shared.command_timeout_s)
         pool, self._pool = self._pool, None
         if pool is not None and self._closes:
+            if pool.get_size() > pool.get_idle_size():  # lost where a call was cancelled as it got it: nobody uses it
+                pool.terminate()
+                return
             try:
                 async with asyncio.timeout(_CLOSE_S):
                     await pool.close()

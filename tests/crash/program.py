@@ -1,7 +1,8 @@
 """The processes that are killed: each task read from standard input is done by a fork of this one.
 
 A task is `start` or `recover`, in one scenario, on one database. It kills itself before or after its storage's write
-number `write`, if it comes to it. `recover` goes on until nothing is open.
+number `write`, if it comes to it. `recover` goes on until nothing is open. `many` runs many runs at once, is killed
+after `seconds`, and `all` recovers what is left. `elsewhere` recovers on another machine, as far as it can tell.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
+import threading
 import traceback
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from agentrt import Agent
+from agentrt.run.events import RunEvent
 from agentrt.run.response import ToolExecution
 from agentrt.runtime import Runtime
 from agentrt.storage.base import Storage
@@ -37,6 +41,7 @@ class Task:
     when: str = ""
     after: str = ""
     """A reader's cursor."""
+    seconds: float = 0.0
 
 
 class Killing:
@@ -73,6 +78,10 @@ async def meanwhile(storage: Storage, name: str) -> None:
     await other.arun("hello", session_id=name, session_state={"other": 1})
 
 
+def line_of(event: RunEvent) -> str:
+    return f"{event.event} {event.cursor} {json.dumps(event.content) if event.is_delta else 'null'}"
+
+
 async def start(task: Task, storage: Storage, killing: Any, world: World) -> None:
     """Run, and print each event as a reader sees it, so that it can be told what had been read at the kill."""
     if task.scenario == "conversation":
@@ -80,21 +89,21 @@ async def start(task: Task, storage: Storage, killing: Any, world: World) -> Non
     mine = agent(task.scenario, killing, world)
     handle = await mine.start("go", run_id=task.name, session_id=task.name)
     async for event in handle.events():
-        print(event.event, event.cursor, flush=True)
+        print(line_of(event), flush=True)
     response = await handle.result()
     if response.is_paused:
         await meanwhile(storage, task.name)
-        decide(response.tools, world)
+        decide(response.tools, world.count(task.name))
         async for event in mine.acontinue_run(response, stream=True, stream_intermediate_steps=True):
-            print(event.event, event.cursor, flush=True)
+            print(line_of(event), flush=True)
 
 
-def decide(tools: list[ToolExecution], world: World) -> None:
+def decide(tools: list[ToolExecution], done: dict[str, int]) -> None:
     """Answer what is asked: whether a payment was made is looked up, all else is to be done."""
     for call in tools:
         if call.is_done:
             continue
-        if call.unknown_outcome and world.count().get(f"paid {call.tool_args['amount']}"):
+        if call.unknown_outcome and done.get(f"paid {call.tool_args['amount']}"):
             call.result = f"paid {call.tool_args['amount']}"
         elif call.unknown_outcome or call.requires_confirmation:
             call.confirmed = True
@@ -106,7 +115,7 @@ async def recover(task: Task, killing: Any, world: World) -> None:
     await runtime.recover()
     while (stored := await killing.load_run(task.name)) is not None and stored.status == "PAUSED":
         tools = (stored.response or {})["tools"]
-        decide(tools, world)
+        decide(tools, world.count(task.name))
         await runtime.agent("a").acontinue_run(run_id=task.name, updated_tools=tools)
 
 
@@ -129,9 +138,35 @@ async def describe(task: Task, storage: Storage, world: World) -> dict[str, Any]
         "results": [m.content for m in stored.messages if m.role == "tool"],
         "state": session.state if session else None,
         "facts": [(seq, json.loads(text)["event"]) for seq, text in await storage.load_events(task.name)],
-        "rest": [f"{event.event} {event.cursor}" async for event in rest],
-        "world": world.count(),
+        "said": "".join(m.content or "" for m in stored.messages if m.role == "assistant"),
+        "rest": [line_of(event) async for event in rest],
+        "world": world.count(task.name),
     }
+
+
+async def many(task: Task, storage: Storage, world: World) -> None:
+    """Run many at once, and print of each that it has begun, and that it is done."""
+    await storage.load_session("")  # so that what is killed are runs, and not the making of tables
+    timer = threading.Timer(task.seconds, os.kill, (os.getpid(), signal.SIGKILL))
+    timer.daemon = True
+    timer.start()
+
+    async def one(name: str) -> None:
+        async for event in agent("parallel", storage, world).arun("go", run_id=name, session_id=name, stream=True):
+            if event.event in ("RunStarted", "RunCompleted"):
+                print(event.event, name, flush=True)
+
+    await asyncio.gather(*(one(f"{task.name}-{number}") for number in range(20)))
+
+
+async def recover_all(storage: Storage, world: World) -> None:
+    """Recover, saying yes to whatever is asked, and print what there is of each run."""
+    runtime = Runtime(agents=[agent("parallel", storage, world)], storage=storage)
+    for response in await runtime.recover():
+        while response.is_paused:
+            decide(response.tools, world.count(response.run_id))
+            response = await runtime.agent("a").acontinue_run(response)
+        print(response.run_id, flush=True)
 
 
 async def do(task: Task) -> None:
@@ -139,6 +174,12 @@ async def do(task: Task) -> None:
     killing = Killing(storage, task.write, task.when) if task.write else storage
     if task.how == "start":
         await start(task, storage, killing, world)
+    elif task.how == "many":
+        await many(task, storage, world)
+    elif task.how in ("all", "elsewhere"):
+        if task.how == "elsewhere":
+            socket.gethostname = lambda: "elsewhere"
+        await recover_all(storage, world)
     else:
         await recover(task, killing, world)
         print(json.dumps(await describe(task, storage, world)))

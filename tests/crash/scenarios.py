@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 from pydantic import BaseModel
@@ -27,15 +28,17 @@ class World:
     def __init__(self, side: str) -> None:
         self.side = side
 
-    def add(self, what: str) -> None:
-        with sqlite3.connect(self.side, isolation_level=None) as world:
-            world.execute("CREATE TABLE IF NOT EXISTS acts (what TEXT)")
-            world.execute("INSERT INTO acts VALUES (?)", (what,))
+    def add(self, what: str, run_id: str) -> None:
+        with closing(sqlite3.connect(self.side, isolation_level=None, timeout=30)) as world:
+            world.execute("CREATE TABLE IF NOT EXISTS acts (what TEXT, run_id TEXT)")
+            world.execute("INSERT INTO acts VALUES (?, ?)", (what, run_id))
 
-    def count(self) -> dict[str, int]:
-        with sqlite3.connect(self.side) as world:
-            world.execute("CREATE TABLE IF NOT EXISTS acts (what TEXT)")
-            return dict(world.execute("SELECT what, count(*) FROM acts GROUP BY what").fetchall())
+    def count(self, run_id: str) -> dict[str, int]:
+        """How often each thing was done by a run."""
+        with closing(sqlite3.connect(self.side, timeout=30)) as world:
+            world.execute("CREATE TABLE IF NOT EXISTS acts (what TEXT, run_id TEXT)")
+            found = world.execute("SELECT what, count(*) FROM acts WHERE run_id = ? GROUP BY what", (run_id,))
+            return dict(found.fetchall())
 
 
 class Answer(BaseModel):
@@ -49,33 +52,33 @@ class Answer(BaseModel):
 def tools_of(world: World) -> list[Any]:
     @tool(effect="idempotent")
     async def note(item: str, session_state: dict[str, Any], ctx: RunContext) -> str:
-        world.add(f"note {ctx.idempotency_key}")
+        world.add(f"note {ctx.idempotency_key}", ctx.run_id)
         session_state.setdefault("items", []).append(item)
         session_state["count"] = session_state.get("count", 0) + 1
         return f"noted {item}"
 
-    def unmarked(item: str, session_state: dict[str, Any]) -> str:
-        world.add(f"unmarked {item}")
+    def unmarked(item: str, session_state: dict[str, Any], ctx: RunContext) -> str:
+        world.add(f"unmarked {item}", ctx.run_id)
         session_state.setdefault("unmarked", []).append(item)
         return f"did {item}"
 
-    async def act(item: str) -> str:
-        world.add(f"act {item}")
+    async def act(item: str, ctx: RunContext) -> str:
+        world.add(f"act {item}", ctx.run_id)
         return f"acted on {item}"
 
     @tool(effect="once")
-    async def pay(amount: int) -> str:
-        world.add(f"paid {amount}")
+    async def pay(amount: int, ctx: RunContext) -> str:
+        world.add(f"paid {amount}", ctx.run_id)
         return f"paid {amount}"
 
     @tool(effect="pure")
-    def look(what: str) -> str:
-        world.add(f"looked {what}")
+    def look(what: str, ctx: RunContext) -> str:
+        world.add(f"looked {what}", ctx.run_id)
         return f"saw {what}"
 
     @tool(requires_confirmation=True)
-    async def drop(what: str, session_state: dict[str, Any]) -> str:
-        world.add(f"dropped {what}")
+    async def drop(what: str, session_state: dict[str, Any], ctx: RunContext) -> str:
+        world.add(f"dropped {what}", ctx.run_id)
         session_state["dropped"] = what
         return f"dropped {what}"
 

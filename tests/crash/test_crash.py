@@ -4,59 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.crash.checks import check_facts
+from tests.crash.checks import check_facts, text_read
 from tests.crash.databases import KINDS, new_url
-from tests.crash.program import Task, task_line
+from tests.crash.processes import KILLED, Processes
+from tests.crash.program import Task
 from tests.crash.scenarios import FINAL
-
-ROOT = Path(__file__).parents[2]
-KILLED = -9
-
-
-class Processes:
-    """Makes processes, by forks of one that has imported everything, and waits for their end."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._numbers = itertools.count()
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.program"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-
-    def do(self, task: Task) -> tuple[int, list[str]]:
-        """Returns the exit code, and what was printed."""
-        out = self._folder / f"out-{next(self._numbers)}"
-        assert self._server.stdin is not None and self._server.stdout is not None
-        self._server.stdin.write(task_line(task, str(out)))
-        self._server.stdin.flush()
-        code = int(self._server.stdout.readline())
-        return code, out.read_text().splitlines()
-
-    def end(self) -> None:
-        assert self._server.stdin is not None and self._server.stdout is not None
-        self._server.stdin.close()
-        self._server.wait(10)
-        self._server.stdout.close()
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    made = Processes(tmp_path)
-    yield made
-    made.end()
 
 
 def check(scenario: str, found: dict[str, Any], read: list[str]) -> None:
@@ -96,9 +54,11 @@ def check(scenario: str, found: dict[str, Any], read: list[str]) -> None:
     names = check_facts([(seq, name) for seq, name in found["facts"]])
     assert names["ToolCallStarted"] == calls
     assert names["RunCompleted"] == 1 and names["RunError"] == names["RunCancelled"] == 0
-    # a reader that goes on from its cursor has every fact once
-    facts = [f"{name} {seq}:0" for seq, name in found["facts"]]
-    assert [line for line in [*read, *found["rest"]] if line.endswith(":0")] == facts
+    # a reader that goes on from its cursor has every fact once, and the text that was said
+    lines = [*read, *found["rest"]]
+    facts = [f"{name} {seq}:0 null" for seq, name in found["facts"]]
+    assert [line for line in lines if line.endswith(" null")] == facts
+    assert text_read(lines) == found["said"]
 
 
 def last_cursor(read: list[str]) -> str:

@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from agentrt.models.openai.chat import OpenAIChat
+from agentrt.models.openai.like import OpenAILike
+from agentrt.models.openai.responses import OpenAIResponses
 
-__all__ = ["OpenAIChat"]
+__all__ = ["OpenAIChat", "OpenAILike", "OpenAIResponses"]

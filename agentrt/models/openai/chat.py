@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, ClassVar
+from typing import Any
 
 import anyio
 
-from agentrt.errors import ConfigurationError, ModelStreamInterrupted
-from agentrt.models._http import SDKModel, drain, is_event_stream, read_events, read_whole
+from agentrt.errors import ModelStreamInterrupted
+from agentrt.models._http import drain, is_event_stream, read_events, read_whole
 from agentrt.models.base import Capabilities, ModelDelta, ModelRequest
+from agentrt.models.message import Message
 from agentrt.models.openai._answer import AnswerReader
-from agentrt.models.openai._capabilities import capabilities_of
+from agentrt.models.openai._client import SAMPLING, OpenAIModel
 from agentrt.models.openai._wire import reads_files, wire_messages, wire_output, wire_tool_choice, wire_tools
 
-_SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias")
 _SENT = frozenset(
     {
-        *_SAMPLING,
+        *SAMPLING,
         "max_completion_tokens",
         "metadata",
         "prompt_cache_key",
@@ -35,28 +35,13 @@ _SENT = frozenset(
 """The options that are sent under their own names."""
 
 
-class OpenAIChat(SDKModel):
+class OpenAIChat(OpenAIModel):
     """A model behind `POST /chat/completions`.
 
-    Key, base URL, organization, project and proxies come from the options, else from the openai SDK's own environment
-    variables. `client` may be any async client of that SDK, such as `AsyncAzureOpenAI`. `strict` asks for tool
-    arguments that are sure to fit their schema, for each tool whose schema can be expressed so.
+    `strict` asks for tool arguments that are sure to fit their schema, for each tool whose schema can be expressed so.
     """
 
-    provider: ClassVar[str] = "openai"
-    sdk: ClassVar[str] = "openai"
-    environment: ClassVar[tuple[str, ...]] = (
-        "OPENAI_API_KEY",
-        "OPENAI_BASE_URL",
-        "OPENAI_ORG_ID",
-        "OPENAI_PROJECT_ID",
-        "OPENAI_ADMIN_KEY",
-        "OPENAI_CUSTOM_HEADERS",
-    )
-
     id: str = "gpt-4.1"
-    organization: str | None = None
-    project: str | None = None
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
@@ -67,7 +52,6 @@ class OpenAIChat(SDKModel):
     logit_bias: Mapping[str, float] | None = None
     seed: int | None = None
     stop: str | Sequence[str] | None = None
-    reasoning_effort: str | None = None
     verbosity: str | None = None
     parallel_tool_calls: bool | None = None
     strict: bool = False
@@ -77,30 +61,6 @@ class OpenAIChat(SDKModel):
     service_tier: str | None = None
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
-
-    # --- the client -----------------------------------------------------------------------------------------------
-
-    def make_http_client(self) -> Any:
-        from openai import DefaultAsyncHttpxClient
-
-        return DefaultAsyncHttpxClient()
-
-    def make_sdk_client(self, http_client: Any) -> Any:
-        from openai import AsyncOpenAI
-
-        return AsyncOpenAI(
-            api_key=self.api_key,
-            base_url=self.base_url,
-            organization=self.organization,
-            project=self.project,
-            http_client=http_client,
-        )
-
-    def client_options(self) -> tuple[Hashable, ...]:
-        return (self.base_url, self.api_key, self.organization, self.project)
-
-    def capable(self) -> Capabilities:
-        return self.capabilities or capabilities_of(self.id)
 
     # --- a call ---------------------------------------------------------------------------------------------------
 
@@ -144,11 +104,8 @@ class OpenAIChat(SDKModel):
         for name in given.keys() & _SENT:
             if given[name] is not None:
                 body[name] = given[name]
-        if not row.sampling and (refused := [name for name in _SAMPLING if name in body]):
-            raise ConfigurationError(
-                f"{self.id} takes no {' and no '.join(refused)}: leave it out, or say otherwise with "
-                "capabilities=Capabilities(sampling=True, …)"
-            )
+        if not row.sampling:
+            self.refuse_sampling(body)
         if self.max_tokens is not None:
             body[row.max_tokens_name] = self.max_tokens
         if request.tools:
@@ -164,8 +121,11 @@ class OpenAIChat(SDKModel):
             body["stream_options"] = {"include_usage": True}
         return body
 
-    @staticmethod
-    async def _messages(request: ModelRequest, row: Capabilities) -> list[dict[str, Any]]:
+    async def _messages(self, request: ModelRequest, row: Capabilities) -> list[dict[str, Any]]:
         if reads_files(request.messages):
-            return await anyio.to_thread.run_sync(wire_messages, request.messages, row.system_role)
-        return wire_messages(request.messages, row.system_role)
+            return await anyio.to_thread.run_sync(self.conversation, request.messages, row.system_role)
+        return self.conversation(request.messages, row.system_role)
+
+    def conversation(self, messages: Sequence[Message], system_role: str) -> list[dict[str, Any]]:
+        """The messages as this server takes them. Reads the files of media."""
+        return wire_messages(messages, system_role)

@@ -1,0 +1,69 @@
+"""A typed answer while it comes in: what is finished of it, and the whole as far as it is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentrt.run.events import OutputPart, OutputPartial
+from agentrt.run.json_text import AfterThought, JsonScanner, Path
+from agentrt.run.output_type import WRAPPED, OutputType
+
+COPIED_PER_CHAR = 16
+"""How many references an event's `value` may copy for each character that came since the last one. That bounds the
+cost of all of them by the length of the answer: behind very long lists, events come for several pieces at once."""
+
+
+class PartialOutput:
+    """Feed it the answer's text as it comes; it gives the events that are due."""
+
+    def __init__(self, type: OutputType) -> None:
+        self._type = type
+        self._text = AfterThought()
+        self._scanner = JsonScanner(self._finished)
+        self._root: Any = None
+        self._complete: list[Path] = []
+        self._parts: list[OutputPart] = []
+        self._chars = 0
+
+    def feed(self, text: str) -> OutputPartial | None:
+        """Take a piece of the answer; return what is new, or None when nothing is, or it would cost too much to tell."""
+        text = self._text.feed(text)
+        self._scanner.feed(text)
+        self._chars += len(text)
+        return self._event() if self._chars * COPIED_PER_CHAR >= self._scanner.size() else None
+
+    def end(self) -> OutputPartial | None:
+        """Return what was not told yet."""
+        return self._event() if self._chars else None
+
+    def _event(self) -> OutputPartial | None:
+        scanner = self._scanner
+        if scanner.is_broken or not (self._complete or scanner.is_writing):
+            return None
+        self._chars = 0
+        value = scanner.snapshot()
+        event = OutputPartial(
+            value=value[WRAPPED] if self._is_wrapped() else value, complete=self._complete, parts=self._parts
+        )
+        self._complete, self._parts = [], []
+        return event
+
+    def _is_wrapped(self) -> bool:
+        """Is the answer inside the member that was asked for, as its type is no object?"""
+        root = self._scanner.root
+        return self._type.wrapped and isinstance(root, dict) and root.keys() <= {WRAPPED}
+
+    def _finished(self, path: Path, container: Any, key: Any) -> None:
+        if self._scanner.root is not self._root:  # the answer begins anew
+            self._root, self._complete, self._parts = self._scanner.root, [], []
+        if self._is_wrapped():
+            path = path[1:]
+        value = container[key]
+        check = self._type.check_of(path, value) if path else None
+        if check is not None:
+            try:
+                value = container[key] = check(value)
+            except ValueError:  # said when the whole is there
+                return
+            self._parts.append(OutputPart(path=path, value=value))
+        self._complete.append(path)
