@@ -31,16 +31,10 @@ async def run_calls(run: Run) -> bool:
     Returns whether all are answered: calls that wait for people or systems outside are not, and nothing is appended
     until they are. When this task is cancelled, each open call gets a result that says so; the cancellation goes on.
     """
-    executions = {execution.tool_call_id: execution for execution in run.executions}
     todo: list[tuple[ToolExecution, Function]] = []
-    turn: list[ToolExecution] = []
-    for call in open_calls(run):
-        execution = executions.get(call.id)
-        if execution is None or (execution.is_done and not _of_this_turn(run, execution)):
-            execution = _execution(run, call)
-            run.executions.append(execution)
-        turn.append(execution)
-        function = run.tools.get(call.name)
+    turn = _turn(run)
+    for execution in turn:
+        function = run.tools.get(execution.tool_name)
         if execution.confirmed is False and not execution.is_done:
             note = f" The user says: {execution.confirmation_note}" if execution.confirmation_note else ""
             if execution.unknown_outcome:
@@ -68,20 +62,28 @@ async def run_calls(run: Run) -> bool:
 
 def interrupt(run: Run) -> None:
     """Answer the calls that are still open, for a run that makes none of them any more."""
-    executions = {execution.tool_call_id: execution for execution in run.executions}
-    for call in open_calls(run):
-        execution = executions.get(call.id)
-        if execution is None or (execution.is_done and not _of_this_turn(run, execution)):
-            execution = _execution(run, call)
-            run.executions.append(execution)
+    for execution in _turn(run):
         if execution.is_done:
             continue
-        if call.id in run.intended:
+        if execution.tool_call_id in run.intended:
             fail(run, execution, INTERRUPTED, "interrupted")
         else:
             refuse(run, execution, NOT_CALLED, "interrupted")
     answer_turn(run)
     run.intended.clear()
+
+
+def _turn(run: Run) -> list[ToolExecution]:
+    """The executions of the open calls, in call order; calls that are new are taken in."""
+    known = {execution.tool_call_id: execution for execution in run.executions}
+    turn: list[ToolExecution] = []
+    for call in open_calls(run):
+        execution = known.get(call.id)
+        if execution is None or (execution.is_done and not _of_this_turn(run, execution)):
+            execution = _execution(run, call)
+            run.executions.append(execution)
+        turn.append(execution)
+    return turn
 
 
 def open_calls(run: Run) -> list[ToolCall]:
