@@ -19,7 +19,8 @@
     │   │   └── ModelStreamInterrupted  the answer ended before its end
     │   ├── ModelResponseInvalid      the body is not what the protocol says
     │   ├── ContentFiltered
-    │   └── OutputTruncated           the output limit fell inside a tool call
+    │   ├── OutputTruncated           the output limit fell inside a tool call, or a typed answer; text
+    │   └── ModelRefused              the model refused to give a typed answer; text
     ├── ToolError                     raise it in a tool to tell the model; the text is all it sees
     │   ├── ToolArgumentsInvalid      the arguments don't fit the schema
     │   └── ToolTimeout
@@ -186,7 +187,16 @@ class ContentFiltered(ModelError):
 
 
 class OutputTruncated(ModelError):
-    """The output-token limit fell inside a tool call, so the call was not made. Raise `max_tokens`."""
+    """The output-token limit fell inside a tool call, so the call was not made, or inside a typed answer, whose
+    beginning is `text`. Raise `max_tokens`."""
+
+    text: str = ""
+
+
+class ModelRefused(ModelError):
+    """The model refused, so there is no typed answer; `text` is what it said. A refusal of a plain one is its text."""
+
+    text: str = ""
 
 
 class ToolError(AgentRTError):

@@ -45,3 +45,16 @@ class File(Media):
     """A document; `name` is what the model is told it is called."""
 
     name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaLimits:
+    """What may be read of files, and fetched of URLs where a provider does not do that itself.
+
+    `allow_private` lets requests go to private, loopback and link-local addresses: only where nobody else, and no
+    model, decides about URLs.
+    """
+
+    max_bytes: int = 20_000_000
+    timeout_s: float = 30.0
+    allow_private: bool = False

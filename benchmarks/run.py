@@ -1,6 +1,7 @@
 """Measure agentrt beside the bare openai SDK, print the table and write `benchmarks/RESULTS.md`.
 
     python benchmarks/run.py [--quick] [claim …]
+    python benchmarks/run.py [--quick] storage      what durability costs (`storage.py`), which has no SDK beside it
 
 Each claim (`claims.py`) runs in a process of its own, against a scripted server (`server.py`) in another; `--quick` is
 for trying, not for numbers, and like a run of some claims only it writes nothing.
@@ -106,6 +107,9 @@ def main() -> None:
     parser.add_argument("claims", nargs="*", metavar="claim", help=f"only these: {', '.join(CLAIMS)}")
     parser.add_argument("--quick", action="store_true", help="few repeats: for trying, not for numbers")
     options = parser.parse_args()
+    if options.claims == ["storage"]:
+        print(f"{setting()}\n", flush=True)
+        sys.exit(subprocess.call([sys.executable, str(HERE / "storage.py"), *(["--quick"] if options.quick else [])]))
     if unknown := set(options.claims) - set(CLAIMS):
         parser.error(f"no such claim: {', '.join(sorted(unknown))}; there are {', '.join(CLAIMS)}")
     limit_files()

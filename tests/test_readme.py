@@ -17,7 +17,7 @@ from tests.http_server import Reply, Request, Server, chat_chunk, chat_usage, co
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-ARGUMENTS = {"get_weather": {"city": "Oslo"}, "add_item": {"item": "milk"}}
+ARGUMENTS = {"get_weather": {"city": "Oslo"}, "add_item": {"item": "milk"}, "delete_account": {"name": "Ada"}}
 
 
 def blocks(language: str) -> Iterator[tuple[int, str]]:
@@ -65,11 +65,12 @@ def test_its_python_code_runs(
             asyncio.run(asyncio.wait_for(waiting, 20))
         printed.append(capsys.readouterr().out)
 
-    panels, plain, events, _, sessions, errors = printed
+    panels, plain, events, _, sessions, survived, errors = printed
     assert "18 °C and sunny in Oslo" in panels
     assert plain.count("I was told: 18 °C and sunny in Oslo") == 2
     assert [json.loads(line)["event"] for line in events.splitlines()][-1] == "RunCompleted"
     assert sessions == "{'items': ['milk', 'milk']}\n"
+    assert survived == "I was told: Ada is gone\n"
     assert errors == ""
     assert server.requests
 

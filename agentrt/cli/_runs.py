@@ -9,7 +9,7 @@ from typing import Any
 from agentrt.errors import RunNotFound
 from agentrt.models.message import Message
 from agentrt.run import owner
-from agentrt.run.decisions import open_kinds
+from agentrt.run.decisions import Decided, open_kinds
 from agentrt.run.response import RunResponse, RunStatus, ToolExecution
 from agentrt.run.resume import response_of
 from agentrt.run.tool_calls import arguments_of
@@ -96,6 +96,12 @@ def is_gone(stored: StoredRun) -> bool:
 def tools_of(stored: StoredRun) -> list[ToolExecution]:
     """The tool calls at its last save, with what was decided since."""
     return response_of(stored).tools
+
+
+def decided_of(stored: StoredRun) -> list[Decided]:
+    """What was decided about its pauses, the first decision first."""
+    steps = sorted(stored.steps, key=lambda step: -step.number)
+    return [step.data["decided"] for step in steps if step.kind == "decision"]
 
 
 def asks(stored: StoredRun) -> bool:

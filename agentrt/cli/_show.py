@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from itertools import takewhile
 from typing import Any, Final
@@ -11,9 +12,9 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from agentrt.cli._runs import Told, is_gone, tools_of
+from agentrt.cli._runs import Told, decided_of, is_gone, tools_of
 from agentrt.models.message import Message
-from agentrt.run.decisions import open_kinds
+from agentrt.run.decisions import Decided, Reject, open_kinds
 from agentrt.run.events import BaseEvent, ModelCallCompleted, ModelCallStarted, ToolCallStarted
 from agentrt.run.response import RunStatus, ToolExecution
 from agentrt.storage.base import StoredRun
@@ -69,8 +70,14 @@ def whole(run: StoredRun, tale: Told, events: Iterable[str]) -> dict[str, Any]:
         "input": input_of(tale),
         "messages": tale.messages,
         "tools": tale.tools,
+        "decisions": [_decided(decided) for decided in decided_of(run)],
         "events": [json.loads(event) for event in events],
     }
+
+
+def _decided(decided: Decided) -> dict[str, Any]:
+    about = {"tool_call_id": decided.tool_call_id, "kind": decided.kind, "by": decided.by, "at": decided.at}
+    return {**about, "decision": type(decided.decision).__name__, **asdict(decided.decision)}
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
@@ -127,6 +134,10 @@ def show_run(console: Console, run: StoredRun, tale: Told, events: list[BaseEven
         _title(console, "Tools")
         for tool in tale.tools:
             _tool(console, tool, begun=tool.tool_call_id in tale.begun)
+    if decisions := decided_of(run):
+        _title(console, "Decisions")
+        for decided in decisions:
+            _decision(console, decided)
     if events:
         _title(console, "Events")
         for event in events:
@@ -184,6 +195,14 @@ def _tool(console: Console, tool: ToolExecution, *, begun: bool) -> None:
     else:
         outcome, style = "begun, no result" if begun else need_text(tool), "yellow"
     _print(console, (f"  {clean(tool.tool_call_id)}", "bold"), f"  {call_text(tool)}  ", (outcome, style))
+
+
+def _decision(console: Console, decided: Decided) -> None:
+    reason = decided.decision.reason if isinstance(decided.decision, Reject) else None
+    what = type(decided.decision).__name__ + (f": {shorten(reason)}" if reason else "")
+    by = f" by {clean(decided.by)}" if decided.by else ""
+    call = clean(decided.tool_call_id)
+    _print(console, (f"  {call}", "bold"), f"  {clean(what)}{by}", (f"  {_time(decided.at)}", "dim"))
 
 
 def _event(console: Console, event: BaseEvent) -> None:

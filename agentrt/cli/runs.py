@@ -249,9 +249,7 @@ def attach(
         raise typer.Exit(FAILED)
 
 
-async def _decide(
-    agent: Agent[Any], run_id: str, tool_call_id: str, decisions: list[Decision], by: str | None
-) -> None:
+async def _decide(agent: Agent[Any], run_id: str, tool_call_id: str, decisions: list[Decision], by: str | None) -> None:
     assert agent.storage is not None
     runtime = Runtime(agents=[agent], storage=agent.storage)
     for decision in decisions:

@@ -141,16 +141,17 @@ async def _send(client: Any, path: str, body: dict[str, Any], options: dict[str,
         return await client.post(path, body=body, **request)
     except UnicodeEncodeError:
         # half of a surrogate pair, from a tool or a file name; the whole request must not fail for it
-        return await client.post(path, body=_encodable(body), **request)
+        return await client.post(path, body=encodable(body), **request)
 
 
-def _encodable(value: Any) -> Any:
+def encodable(value: Any) -> Any:
+    """JSON without lone halves of surrogate pairs."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
-        return {key: _encodable(item) for key, item in cast("dict[str, Any]", value).items()}
+        return {key: encodable(item) for key, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, list):
-        return [_encodable(item) for item in cast("list[Any]", value)]
+        return [encodable(item) for item in cast("list[Any]", value)]
     return value
 
 

@@ -7,6 +7,7 @@ import mimetypes
 from pathlib import Path
 
 from agentrt.media import Media
+from agentrt.models.message import Message
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -16,6 +17,16 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"ID3", "audio/mpeg"),
     (b"\xff\xfb", "audio/mpeg"),
 )
+
+
+def media_of(message: Message) -> list[Media]:
+    """All that a message holds beside its text."""
+    return [
+        *(message.images or ()),
+        *(message.audio or ()),
+        *(message.videos or ()),
+        *(message.files or ()),
+    ]
 
 
 def media_bytes(media: Media) -> bytes:

@@ -52,7 +52,8 @@ class FallbackModel(Model):
     def __init__(self, *models: Model | str, on: tuple[type[ModelError], ...] = TROUBLE, **options: Any) -> None:
         if not models:
             raise ConfigurationError("FallbackModel needs the models to ask: FallbackModel(first, second, …)")
-        super().__init__(models=tuple(resolve_model(model) for model in models), on=on, **options)
+        given: dict[str, Any] = {"models": tuple(resolve_model(model) for model in models), "on": on, **options}
+        super().__init__(**given)
 
     @property
     def id(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  it goes by its first model
@@ -64,8 +65,9 @@ class FallbackModel(Model):
 
     def capable(self) -> Capabilities:
         rows = [model.capable() for model in self.models]
-        flags = [one.name for one in fields(Capabilities) if one.type == "bool"]
-        return self.capabilities or Capabilities(**{name: all(getattr(row, name) for row in rows) for name in flags})
+        flags = [one.name for one in fields(Capabilities) if isinstance(one.default, bool)]
+        shared: dict[str, Any] = {name: all(getattr(row, name) for row in rows) for name in flags}
+        return self.capabilities or Capabilities(**shared)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
         failures: list[ModelError] = []

@@ -10,7 +10,7 @@ from agentrt.models.openai.like import OpenAILike
 class OpenRouter(OpenAILike):
     """A model at OpenRouter, by its id with the vendor's name. The key is OPENROUTER_API_KEY.
 
-    `extra_body={"provider": {"require_parameters": True}}` keeps requests from providers that would ignore parts of them.
+    `extra_body={"provider": {"require_parameters": True}}` keeps requests from providers that ignore parts of them.
     """
 
     environment: ClassVar[tuple[str, ...]] = ("OPENROUTER_API_KEY",)

@@ -56,17 +56,24 @@ class Decided:
     tool_call_id: str
     kind: RequirementKind
     decision: Decision
+    run_id: str | None = None
+    """The member's run whose call it is; None when it is the paused run's own."""
     by: str | None = None
     at: datetime = field(default_factory=utc_now)
 
 
 @dataclass(slots=True, kw_only=True)
 class Requirement:
-    """One thing that a run waits for. Its methods decide on this `RunResponse`; `continue_run` takes that along."""
+    """One thing that a run waits for. Its methods decide on this `RunResponse`; `continue_run` takes that along.
+
+    `run_id` is the run whose call it is: a member's, when a team waits for its member.
+    """
 
     run_id: str
     kind: RequirementKind
     tool: ToolExecution
+    path: tuple[str, ...] = ()
+    """Who waits: the name of the agent, below those of the teams that wait for it."""
     session_id: str | None = None
     user_id: str | None = None
     agent_id: str | None = None

@@ -71,10 +71,26 @@ class RunDefinition(Definition, Generic[Out]):
     """Tokens and money that its runs share with whatever else has this budget; their child runs share it, too."""
     dependencies: Mapping[str, Any] | Any = None
     """What tools and instruction functions find in `ctx.dependencies`."""
-    response_model: type[Out] | None = None
-    """The type of the answer; a text when not given."""
+    response_model: type[Out] | Mapping[str, Any] | None = None
+    """The type of the answer, or a JSON schema; a text when not given."""
     use_json_mode: bool = False
     """Ask for JSON by the provider's JSON mode and the prompt instead of by its schema support."""
+    parse_response: bool = True
+    """Make the answer an instance of `response_model`; else it stays the text that the model wrote."""
+    output_retries: int = 1
+    """How often a model is told what is wrong with a typed answer, and asked again."""
+    parser_model: Model | str | None = None
+    """Puts the answer, which its model then writes as a text, into `response_model`."""
+    parser_model_prompt: str | None = None
+    """What that model is told, in place of the default."""
+
+    # reasoning
+    reasoning: bool = False
+    """Have a plan made before the answer, step by step: `ReasoningStep` events, `response.reasoning_steps`."""
+    reasoning_model: Model | str | None = None
+    """Makes that plan, in place of the agent's own model."""
+    reasoning_min_steps: int = 1
+    reasoning_max_steps: int = 10
 
     # sessions
     storage: Storage | None = None

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, get_args
 
 from agentrt.run import events as _events
-from agentrt.run.events import BaseEvent, RunEvent, UnknownEvent
+from agentrt.run.events import BaseEvent, OutputPartial, RunEvent, UnknownEvent
 from agentrt.run.response import RunResponse
 
 
@@ -26,6 +26,8 @@ def event_to_json(event: BaseEvent, *, response: bool = True) -> str:
     fields = _values(event)
     if not response:
         fields.pop("response", None)
+    if isinstance(event, OutputPartial):
+        fields.pop("value", None)
     return _encode(fields)
 
 

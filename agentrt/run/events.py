@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
 
 from agentrt.models.message import FinishReason, Usage, utc_now
-from agentrt.run.response import RunResponse, ToolExecution
+from agentrt.run.response import RunResponse, Thought, ToolExecution
 
 JOINED_CHARS: Final = 16_384
 """No joined delta grows beyond this, so that joining costs no more than the text."""
+JOINED_PATHS: Final = 256
+"""The same for the paths of a joined `OutputPartial`."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -149,6 +151,36 @@ class ReasoningContent(DeltaEvent):
 
 
 @dataclass(slots=True, kw_only=True)
+class OutputPart:
+    """A finished part of a typed answer, checked by its type: a member, or an item of a list or map."""
+
+    path: tuple[str | int, ...]
+    value: Any = None
+
+
+@dataclass(slots=True, kw_only=True)
+class OutputPartial(DeltaEvent):
+    """More of a typed answer is there. `complete` are the paths that were finished since the last such event.
+
+    `parts` are those of them that are checked one by one (members; items in place of lists and maps), each told once.
+    `value` is the whole as far as it is there: plain data, the finished `parts` in their types. It is not in the JSON
+    of an event, so that a stream's length is that of the answer. Its `content` is empty: the text is in `RunContent`.
+    """
+
+    event: Literal["OutputPartial"] = "OutputPartial"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    value: Any = field(default=None, compare=False)
+    complete: list[tuple[str | int, ...]] = field(default_factory=list[tuple[str | int, ...]])
+    parts: list[OutputPart] = field(default_factory=list[OutputPart])
+
+    def joined(self, later: DeltaEvent) -> Self | None:
+        if not isinstance(later, OutputPartial) or later.run_id != self.run_id or later.seq != self.seq:
+            return None
+        if len(self.complete) >= JOINED_PATHS:
+            return None
+        return replace(self, value=later.value, complete=self.complete + later.complete, parts=self.parts + later.parts)
+
+
+@dataclass(slots=True, kw_only=True)
 class ToolCallArguments(DeltaEvent):
     """A piece of a tool call's arguments, as the model writes them."""
 
@@ -230,6 +262,34 @@ class ToolCallError(BaseEvent):
     tool: ToolExecution
 
 
+# --- reasoning -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class ReasoningStarted(BaseEvent):
+    """A plan is made before the answer, step by step, with `reasoning` or a `reasoning_model`; `model` makes it."""
+
+    event: Literal["ReasoningStarted"] = "ReasoningStarted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    model: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class ReasoningStep(BaseEvent):
+    """One step of reasoning: of that plan, or of a tool of `ReasoningTools`. `content` is its text."""
+
+    event: Literal["ReasoningStep"] = "ReasoningStep"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    step: Thought = field(default_factory=Thought)
+
+
+@dataclass(slots=True, kw_only=True)
+class ReasoningCompleted(BaseEvent):
+    """The plan is made, of so many `steps`; or `error` says why not."""
+
+    event: Literal["ReasoningCompleted"] = "ReasoningCompleted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    steps: int = 0
+    error: str | None = None
+
+
 # --- state, user's own, unknown --------------------------------------------------------------------------------------
 
 
@@ -266,6 +326,7 @@ RunEvent: TypeAlias = (
     | RunError
     | RunContent
     | ReasoningContent
+    | OutputPartial
     | ToolCallArguments
     | ModelCallStarted
     | ModelCallCompleted
@@ -274,10 +335,23 @@ RunEvent: TypeAlias = (
     | ToolCallProgress
     | ToolCallCompleted
     | ToolCallError
+    | ReasoningStarted
+    | ReasoningStep
+    | ReasoningCompleted
     | StateConflict
     | CustomEvent
     | UnknownEvent
 )
 
-INTERMEDIATE = frozenset({"ModelCallStarted", "ModelCallCompleted", "ToolCallArguments", "StateConflict"})
+INTERMEDIATE = frozenset(
+    {
+        "ModelCallStarted",
+        "ModelCallCompleted",
+        "ToolCallArguments",
+        "ReasoningStarted",
+        "ReasoningStep",
+        "ReasoningCompleted",
+        "StateConflict",
+    }
+)
 """Events that a stream yields only with `stream_intermediate_steps=True`."""

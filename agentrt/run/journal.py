@@ -69,6 +69,7 @@ class Journal:
         self._steps: list[Step] = []
         self._writing = asyncio.Lock()
         self._soon: asyncio.Task[None] | None = None
+        self._wanted = False
         self._timer: asyncio.TimerHandle | None = None
         self._ended = False
         self._is_unsure = False
@@ -80,7 +81,7 @@ class Journal:
     @property
     def unstored(self) -> list[DeltaEvent]:
         """Deltas that were announced and are perhaps not stored yet, joined where they may be."""
-        return [*self._in_flight, *self._gathered]
+        return [delta for delta in (*self._in_flight, *self._gathered) if delta.seq <= self.announced]
 
     def resume_at(self, seq: int, step: int) -> None:
         """Go on counting where an earlier driver of the run stopped."""
@@ -105,11 +106,17 @@ class Journal:
             self._steps.append(Step(number=self.last_step, kind=kind, data=data()))
 
     def delta(self, event: DeltaEvent) -> None:
-        """Announce a delta, after the last announced fact; keep it for later readers if the run may be attached to."""
-        event.seq = self.announced
-        for read in self.readers:
-            read(event)
-        if self.attachable:
+        """Announce a delta, after the last fact; keep it for later readers if the run may be attached to.
+
+        Behind a fact that is still being stored, as another run's may be that works for this one, it waits for that.
+        """
+        event.seq = self._numbered
+        if self.announced < self._numbered:
+            self._events.append(event)
+        else:
+            for read in self.readers:
+                read(event)
+        if self.attachable and event.content:  # what has no text of its own was made from what others have
             gathered = self._gathered
             if gathered and (joined := gathered[-1].joined(event)) is not None:
                 gathered[-1] = joined
@@ -128,7 +135,7 @@ class Journal:
             await self._make_sure()
             if self._events or self._steps or self._gathered or messages is not None:
                 events, change = self._take()
-                change.events = [_stored(event) for event in events]
+                change.events = [_stored(event) for event in events if not event.is_delta]
                 change.last_seq = self._numbered
                 change.messages = messages
                 await self._store(change, events)
@@ -137,12 +144,20 @@ class Journal:
     def write_soon(self) -> None:
         """Have what was taken written without waiting for it. What fails is in the next write again."""
         self._timer = None
-        if self.keeps and not self._ended and (self._soon is None or self._soon.done()):
-            self._soon = asyncio.get_running_loop().create_task(self._write())
-            self._soon.add_done_callback(lambda task: task.cancelled() or task.exception())
+        if self.keeps and not self._ended:
+            self._wanted = True
+            if self._soon is None or self._soon.done():
+                self._soon = asyncio.get_running_loop().create_task(self._write_wanted())
+                self._soon.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _write_wanted(self) -> None:
+        while self._wanted:
+            self._wanted = False
+            await self._write()
 
     async def quiet(self) -> None:
         """Begin no more writes by oneself, and wait for one that is under way."""
+        self._wanted = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -189,7 +204,7 @@ class Journal:
                 for seq, event in enumerate(ending, first):
                     event.seq = seq
                 commit.last_seq = last.seq
-                return [_stored(event) for event in (*events, *ending)] if self.keeps else ()
+                return [_stored(event) for event in (*events, *ending) if not event.is_delta] if self.keeps else ()
 
             commit = replace(commit, steps=(), events=facts, **change)
             committed = await self._store(commit, events)
@@ -239,10 +254,15 @@ class Journal:
         return events, change
 
     def _announce(self, events: Sequence[BaseEvent]) -> None:
+        """Tell of events that are stored, and of the deltas that waited for them."""
         for event in events:
             self.announced = event.seq
             for read in self.readers:
                 read(event)
+        while self._events and self._events[0].is_delta and self._events[0].seq == self.announced:
+            delta = self._events.pop(0)
+            for read in self.readers:
+                read(delta)
 
 
 def _stored(event: BaseEvent) -> tuple[int, str]:

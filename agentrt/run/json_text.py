@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 Path: TypeAlias = "tuple[str | int, ...]"
 
@@ -29,7 +29,7 @@ class _Open:
 
     __slots__ = ("key", "value", "wants")
 
-    def __init__(self, value: dict[str, Any] | list[Any]) -> None:
+    def __init__(self, value: dict[Any, Any] | list[Any]) -> None:
         self.value = value
         self.key: str | int = ""
         self.wants: Literal["first", "next", "colon", "value", "comma"] = "first"
@@ -46,6 +46,7 @@ class JsonScanner:
         self.found: list[dict[str, Any] | list[Any]] = []
         self._stack: list[_Open] = []
         self._string: list[str] | None = None
+        self._string_chars = 0
         self._escaped = False
         self._word: list[str] | None = None
         self._broken = 0
@@ -90,9 +91,9 @@ class JsonScanner:
                 return
 
     def size(self) -> int:
-        """About what `snapshot` costs: the members of the values that are open, and a string's characters, counted 64
+        """About what `snapshot` costs: the members of the values that are open, and a string's characters, counted 16
         to one."""
-        string = sum(map(len, self._string)) // 64 if self._string is not None else 0
+        string = self._string_chars // 16 if self._string is not None else 0
         return string + sum(len(frame.value) for frame in self._stack)
 
     def snapshot(self) -> Any:
@@ -102,14 +103,16 @@ class JsonScanner:
             return self.root
         child: Any = _MISSING
         if self._string is not None and self.is_writing:
-            child = _begun("".join(self._string))
+            self._string[:] = ["".join(self._string)]
+            child = _begun(self._string[0])
         for frame in reversed(stack):
-            value: Any = frame.value.copy()
-            if child is not _MISSING:
-                if isinstance(value, dict):
-                    value[frame.key] = child
-                else:
-                    value.append(child)
+            value = cast("Any", frame.value.copy())
+            if child is _MISSING:
+                pass
+            elif isinstance(frame.value, dict):
+                value[frame.key] = child
+            else:
+                value.append(child)
             child = value
         return child
 
@@ -133,7 +136,7 @@ class JsonScanner:
                 frame.wants = "value"
                 return at + 1
         elif char == '"':
-            self._string = []
+            self._string, self._string_chars = [], 0
             return at + 1
         elif not in_object or frame.wants == "value":
             if char in "{[":
@@ -180,6 +183,7 @@ class JsonScanner:
         plain = _PLAIN.match(text, at)
         stop = plain.end() if plain else at
         pieces.append(text[at:stop])
+        self._string_chars += stop - at
         if stop == len(text):
             return stop
         if text[stop] == "\\":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal
 
 from agentrt.errors import ConfigurationError, LimitReached
@@ -72,6 +72,48 @@ def count(run: Run, *, model_calls: int = 0, tool_calls: int = 0, usage: Usage |
             if usage is not None:
                 parent.below.usage.add(usage)
             run = parent
+
+
+def used_by(run: Run) -> Spent:
+    """What a run and its child runs have used."""
+    usage = replace(run.usage)
+    usage.add(run.below.usage)
+    return Spent(
+        model_calls=run.model_calls + run.below.model_calls,
+        tool_calls=run.tool_calls + run.below.tool_calls,
+        usage=usage,
+    )
+
+
+def count_again(run: Run) -> None:
+    """Count for the runs above a run what it has used before, when it is gone on with."""
+    spent = used_by(run)
+    with _lock:
+        above = run.parent
+        while above is not None:
+            above.below = _sum(above.below, spent)
+            above = above.parent
+
+
+def settled(run: Run) -> Spent:
+    """What child runs have used, but for those that are gone on with when this run is: they bring theirs along."""
+    with _lock:
+        spent = run.below
+        for child in run.children.values():
+            spent = _sum(spent, used_by(child), -1)
+        return spent
+
+
+def _sum(first: Spent, second: Spent, sign: int = 1) -> Spent:
+    usage = {part.name: getattr(first.usage, part.name) + sign * getattr(second.usage, part.name) for part in _USAGE}
+    return Spent(
+        model_calls=first.model_calls + sign * second.model_calls,
+        tool_calls=first.tool_calls + sign * second.tool_calls,
+        usage=Usage(**usage),
+    )
+
+
+_USAGE = fields(Usage)
 
 
 def check_depth(run: Run) -> None:

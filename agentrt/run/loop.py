@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections.abc import Coroutine
 from itertools import takewhile
-from typing import Any
+from typing import Any, TypeVar
 
-from agentrt.errors import AgentRTError, CodecError, RunBusy
+from agentrt.errors import AgentRTError, CodecError, ModelRefused, OutputTruncated, RunBusy
+from agentrt.run.answer import take_answer
 from agentrt.run.events import (
     BaseEvent,
     RunCancelled,
@@ -31,6 +33,8 @@ from agentrt.run.response import RunResponse, RunStatus, StopReason
 from agentrt.run.resume import check_same, load, response_of, resume
 from agentrt.run.run import Run, current_run, live, log
 from agentrt.run.tool_calls import interrupt, open_calls, run_calls, waits
+
+T = TypeVar("T")
 
 LAST_TURN_S = 60.0
 """How long the last turn may take that a run gets when its time is up."""
@@ -55,7 +59,7 @@ async def drive(run: Run) -> RunResponse[Any]:
             error = RunBusy(f"Run {run.run_id!r} was taken over by another process")
             await _failed(run, error)
             raise error from None
-        if run.stored and not run.let_go:
+        if run.stored and not run.is_left:
             await _cancelled(run)
             if run.cancel_reason is not None:
                 return run.response
@@ -86,7 +90,8 @@ async def _enter(run: Run) -> RunResponse[Any] | None:
             raise
         stored = await load(run)
         check_same(run, stored)
-        if stored.status in (RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.PAUSED):
+        over = stored.status in (RunStatus.COMPLETED, RunStatus.CANCELLED)
+        if over or (stored.status is RunStatus.PAUSED and not run.decided):
             return run.end_as(response_of(stored), stored.last_seq)
         return await resume(run, stored)
     run.fact(RunStarted(model=f"{run.model.provider}:{run.model.id}"))  # written with the start of its first model call
@@ -101,22 +106,22 @@ async def _turns(run: Run) -> None:
     deadline = deadline_of(run)
     if open_calls(run) and not await _calls(run, deadline):
         return
+    if run.reasoner is not None and not run.reasoned:
+        from agentrt.run.reasoning import reason  # which loads pydantic
+
+        await _timed(run, deadline, reason(run, run.reasoner))
     while True:
         if run.cancel_flag.is_set() or run.winding_down:
             raise asyncio.CancelledError  # which a tool took for its own, or which was to wait for the turn
         limit = last_turn(run)
-        clock = asyncio.timeout_at(_model_deadline(deadline, loop.time(), limit is not None))
-        try:
-            async with clock:
-                answer = await call_model(run, last_turn=limit is not None)
-        except TimeoutError:
-            if not clock.expired():
-                raise
-            raise out_of_time(run) from None
+        until = _model_deadline(deadline, loop.time(), limit is not None)
+        answer = await _timed(run, until, call_model(run, last_turn=limit is not None))
         run.response.finish_reason = answer.finish_reason
         if not answer.message.tool_calls:
-            run.stop_reason = run.stop_reason or _END.get(answer.finish_reason, "end")
-            return
+            if await _timed(run, until, take_answer(run, answer)):
+                run.stop_reason = run.stop_reason or _END.get(answer.finish_reason, "end")
+                return
+            continue
         if limit is not None:
             await run_calls(run)  # answers them, runs none
             raise limit
@@ -125,6 +130,19 @@ async def _turns(run: Run) -> None:
 
 
 _END: dict[str, StopReason] = {"length": "output_limit", "refusal": "refusal"}
+_STOPPED: dict[type[Exception], StopReason] = {OutputTruncated: "output_limit", ModelRefused: "refusal"}
+
+
+async def _timed(run: Run, until: float | None, work: Coroutine[Any, Any, T]) -> T:
+    """Await what asks a model. Raises `LimitReached` when the run's time is up."""
+    clock = asyncio.timeout_at(until)
+    try:
+        async with clock:
+            return await work
+    except TimeoutError:
+        if not clock.expired():
+            raise
+        raise out_of_time(run) from None
 
 
 def _model_deadline(deadline: float | None, now: float, last_turn: bool) -> float | None:
@@ -154,7 +172,8 @@ def _stopped_by_tool(run: Run) -> bool:
     for execution in reversed(run.executions):
         if execution.stop_after_tool_call and execution.tool_call_id in answered and not execution.tool_call_error:
             run.stop_reason = "tool"
-            run.response.content = execution.result
+            member = run.members.get((execution.child_run_ids or [""])[0])
+            run.response.content = member.content if member is not None else execution.result
             return True
     return False
 
@@ -164,12 +183,9 @@ def _stopped_by_tool(run: Run) -> bool:
 
 async def _leave(run: Run) -> RunResponse[Any]:
     response = run.touch()
-    if any(waits(execution) for execution in run.executions):
+    if any(waits(run, execution) for execution in run.executions):
         await run.save(RunStatus.PAUSED, RunPaused(response=response))
         return response
-    if run.stop_reason != "tool":
-        text = run.messages[-1].content or ""
-        response.content = run.output.parse(text) if run.output is not None else text
     response.reasoning_content = "".join(m.reasoning_content or "" for m in run.messages) or None
     await pass_output(run)
     await run.save(RunStatus.COMPLETED, RunCompleted(content=response.content, response=response))
@@ -193,7 +209,7 @@ async def _cancelled(run: Run) -> None:
 async def _failed(run: Run, error: Exception) -> None:
     run.cancel_flag.set()
     if error is not run.limit_reached:
-        run.stop_reason = "error"
+        run.stop_reason = _STOPPED.get(type(error), "error")
     response = run.touch()
     response.status = RunStatus.FAILED
     response.error = f"{type(error).__name__}: {error}".rstrip(": ")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentrt.errors import ContentFiltered, ModelError, ModelStreamInterrupted, OutputTruncated, ToolUseFailed
 from agentrt.models._attempt import attempt, wait_before_next
@@ -29,6 +29,7 @@ from agentrt.run.debug import line_of_message
 from agentrt.run.events import (
     ModelCallCompleted,
     ModelCallStarted,
+    OutputPartial,
     ReasoningContent,
     RunContent,
     ToolCallArguments,
@@ -37,6 +38,9 @@ from agentrt.run.limits import count
 from agentrt.run.prepare import request_messages
 from agentrt.run.run import Run, log, new_id
 from agentrt.tools.arguments import normalize_arguments
+
+if TYPE_CHECKING:
+    from agentrt.run.output import Output
 
 TOOL_USE_ATTEMPTS = 2
 """How often a model is asked again after its provider could not read the tool call that it wrote."""
@@ -48,27 +52,42 @@ async def call_model(run: Run, *, last_turn: bool) -> ModelAnswer:
     Raises `BudgetExceeded` when a budget has no room for it, `ModelError`; what had been streamed by then stays on
     the run as an incomplete message.
     """
-    request = _request(run, last_turn)
-    with Reservation(run.budgets, run.model, request) as reservation:
-        return await _call(run, request, reservation)
+    return await _call(run, run.model, _request(run, last_turn), _Draft(run, run.output, run.delta))
 
 
-async def _call(run: Run, request: ModelRequest, reservation: Reservation) -> ModelAnswer:
+async def ask(
+    run: Run, model: Model, request: ModelRequest, output: Output, on_partial: Callable[[OutputPartial], None]
+) -> ModelAnswer:
+    """Ask a model for something typed on the side: counted and told of as any call, but no message of the run.
+
+    `on_partial` is told what is there of it when the run streams. Raises as `call_model`.
+    """
+    run.asides += 1
+    return await _call(run, model, request, _Draft(run, output, on_partial, aside=True))
+
+
+async def _call(run: Run, model: Model, request: ModelRequest, draft: _Draft) -> ModelAnswer:
+    with Reservation(run.budgets, model, request) as reservation:
+        return await _reserved(run, model, request, draft, reservation)
+
+
+async def _reserved(
+    run: Run, model: Model, request: ModelRequest, draft: _Draft, reservation: Reservation
+) -> ModelAnswer:
     count(run, model_calls=1)
     run.offset = 0
-    name = f"{run.model.provider}:{run.model.id}"
+    name = f"{model.provider}:{model.id}"
     run.fact(ModelCallStarted(index=run.model_calls, model=name))
     if run.debug is not None:
         for message in request.messages:
             run.debug.debug("%s", line_of_message(message))
-    draft = _Draft(run)
     try:
         await run.journal.write()
         draft.started = time.perf_counter()
-        answer = await _attempts(run.model, request, draft)
+        answer = await _attempts(model, request, draft)
     except BaseException as error:
         # the partial answer stays on the run, marked; a cancelled call passes here too
-        if partial := draft.partial():
+        if (partial := draft.partial()) and not draft.aside:
             run.messages.append(partial)
         count(run, usage=draft.usage)
         if draft.may_have_used(error):
@@ -85,11 +104,15 @@ async def _call(run: Run, request: ModelRequest, reservation: Reservation) -> Mo
         raise
     count(run, usage=answer.usage)
     reservation.took(answer.usage, answer.message)
-    if (model := answer.answered) is not run.model:
-        name = f"{model.provider}:{model.id}"
-        run.response.model, run.response.model_provider = model.id, model.provider
-    run.messages.append(answer.message)
-    run.journal.add_step("model", lambda: {"message": answer.message, "usage": answer.usage})
+    if (other := answer.answered) is not model:
+        name = f"{other.provider}:{other.id}"
+        if not draft.aside:
+            run.response.model, run.response.model_provider = other.id, other.provider
+    if draft.aside:
+        run.journal.add_step("aside", lambda: {"usage": answer.usage})
+    else:
+        run.messages.append(answer.message)
+        run.journal.add_step("model", lambda: {"message": answer.message, "usage": answer.usage})
     run.fact(
         ModelCallCompleted(
             index=run.model_calls,
@@ -105,16 +128,15 @@ async def _call(run: Run, request: ModelRequest, reservation: Reservation) -> Mo
 
 def _request(run: Run, last_turn: bool) -> ModelRequest:
     tools = [tool.spec() for tool in run.tools.values()]
-    choice = run.definition.tool_choice if not run.model_calls else None
+    choice = run.definition.tool_choice if run.model_calls == run.asides else None
     if last_turn:
         choice = "none"
-    return ModelRequest(
-        messages=request_messages(run),
-        tools=tools,
-        tool_choice=choice if tools else None,
-        output=run.output.spec if run.output is not None else None,
-        stream=run.stream,
+    request = ModelRequest(
+        messages=request_messages(run), tools=tools, tool_choice=choice if tools else None, stream=run.stream
     )
+    if run.output is not None:
+        run.output.put_into(request, run.model.capable(), last_turn=last_turn)
+    return request
 
 
 async def _attempts(model: Model, request: ModelRequest, draft: _Draft) -> ModelAnswer:
@@ -154,13 +176,19 @@ class _CallDraft:
 
 
 class _Draft:
-    """The answer as it comes in."""
+    """The answer as it comes in. A call of the tool that takes a typed answer is that answer's text."""
 
-    __slots__ = ("asked", "calls", "delivered", "finish", "first_at", "parts", "reasoning", "refused", "run", "started",
-                 "text", "usage")  # fmt: skip
+    __slots__ = ("aside", "asked", "calls", "delivered", "finish", "first_at", "on_partial", "output", "output_partial",
+                 "parts", "reasoning", "refused", "run", "started", "text", "usage")  # fmt: skip
 
-    def __init__(self, run: Run) -> None:
+    def __init__(
+        self, run: Run, output: Output | None, on_partial: Callable[[OutputPartial], None], *, aside: bool = False
+    ) -> None:
         self.run = run
+        self.aside = aside
+        self.output = output
+        self.output_partial = output.partial() if output is not None and run.stream else None
+        self.on_partial = on_partial
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self.calls: list[_CallDraft] = []
@@ -183,9 +211,7 @@ class _Draft:
                 if isinstance(delta, (TextDelta, RefusalDelta)):
                     self._arrived()
                     self.refused = self.refused or isinstance(delta, RefusalDelta)
-                    self.text.append(delta.text)
-                    if streaming:
-                        run.delta(RunContent(content=delta.text))
+                    self._said(delta.text)
                 elif isinstance(delta, ReasoningDelta):
                     self._arrived()
                     self.reasoning.append(delta.text)
@@ -200,7 +226,18 @@ class _Draft:
                     self.usage = delta.usage
                 else:
                     self.finish = delta
+        if self.output_partial is not None and (event := self.output_partial.end()) is not None:
+            self.on_partial(event)
         return self._answer(model)
+
+    def _said(self, text: str) -> None:
+        self.text.append(text)
+        if not self.run.stream:
+            return
+        if not self.aside:
+            self.run.delta(RunContent(content=text))
+        if self.output_partial is not None and (event := self.output_partial.feed(text)) is not None:
+            self.on_partial(event)
 
     def _arrived(self) -> None:
         if not self.delivered:
@@ -214,11 +251,19 @@ class _Draft:
             self.calls.append(_CallDraft(f"call_{new_id()}" if taken or not delta.id else delta.id, delta.name))
         call = self.calls[delta.index]
         call.name = call.name or delta.name
-        if delta.arguments:
+        if self._takes_answer(call):
+            text = "".join(call.arguments) + delta.arguments  # some came before the name
+            call.arguments.clear()
+            if text:
+                self._said(text)
+        elif delta.arguments:
             call.arguments.append(delta.arguments)
             if self.run.stream:
                 event = ToolCallArguments(content=delta.arguments, tool_call_id=call.id, tool_name=call.name)
                 self.run.delta(event)
+
+    def _takes_answer(self, call: _CallDraft) -> bool:
+        return self.output is not None and self.output.tool is not None and call.name == self.output.tool.name
 
     def may_have_used(self, error: BaseException) -> bool:
         """Is what ended the call no proof that its provider did no work for it?"""
@@ -245,8 +290,9 @@ class _Draft:
             raise ModelStreamInterrupted("The answer ended before the model said that it was complete", **facts)
         if finish.reason == "content_filter":
             raise ContentFiltered("The provider's content filter withheld the answer", **facts)
-        if finish.reason == "length" and self.calls:
-            names = ", ".join(call.name for call in self.calls)
+        calls = [call for call in self.calls if not self._takes_answer(call)]
+        if finish.reason == "length" and calls:
+            names = ", ".join(call.name for call in calls)
             raise OutputTruncated(
                 f"The output-token limit was reached while the call of {names} was being written, so it was not made; "
                 "raise max_tokens",
@@ -256,18 +302,19 @@ class _Draft:
         self.usage.model_calls = 1
         message = Message(
             role="assistant",
-            content="".join(self.text) if self.text or not self.calls else None,
+            content="".join(self.text) if self.text or not calls else None,
             reasoning_content="".join(self.reasoning) or None,
-            tool_calls=[_tool_call(call) for call in self.calls] or None,
+            tool_calls=[_tool_call(call) for call in calls] or None,
             provider=model.provider if self.parts else None,
             parts=self.parts or None,
             refusal=self.refused,
         )
         now = time.perf_counter()
+        reason = "stop" if finish.reason == "tool_calls" and self.calls and not calls else finish.reason
         return ModelAnswer(
             message=message,
             answered=model,
-            finish_reason="refusal" if self.refused else finish.reason,
+            finish_reason="refusal" if self.refused else reason,
             usage=self.usage,
             raw_finish_reason=finish.raw,
             model_id=finish.model_id,

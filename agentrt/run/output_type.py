@@ -38,7 +38,7 @@ class Parts:
 
 
 class OutputType:
-    """What an answer is to be. `schema` has an object at its root, `wrapped` if need be; it is shared: never edit it."""
+    """What an answer is to be. `schema` has an object at its root, `wrapped` if need be: shared, never edit it."""
 
     __slots__ = ("check", "name", "parts", "plain_words", "schema", "wrapped")
 
@@ -110,6 +110,12 @@ def _checking(adapter: TypeAdapter[Any]) -> Check:
 
 def _joined(told: list[str], count: int) -> str:
     return "; ".join([*told, f"and {count - MAX_FAULTS} more faults"] if count > MAX_FAULTS else told)
+
+
+def unwrapped(value: Any) -> Any:
+    """What the member holds that an answer was wrapped in; the value itself when it is not wrapped."""
+    members = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    return members[WRAPPED] if members.keys() == {WRAPPED} else cast("Any", value)
 
 
 # --- a JSON schema ---------------------------------------------------------------------------------------------------
@@ -184,8 +190,9 @@ def _checked_part(hint: Any) -> Parts:
     return Parts(_nothing, check)
 
 
-def _bare(hint: Any) -> Any:
+def _bare(given: Any) -> Any:
     """A hint without what is said about it, and without None beside it."""
+    hint: Any = given
     while True:
         if typing.get_origin(hint) is Annotated:
             hint = typing.get_args(hint)[0]
@@ -194,10 +201,14 @@ def _bare(hint: Any) -> Any:
             if len(others) != 1:
                 return hint
             hint = others[0]
-        elif isinstance(hint, type) and issubclass(hint, RootModel):
-            hint = cast("type[RootModel[Any]]", hint).model_fields["root"].annotation
+        elif _is_a(hint, RootModel):
+            hint = hint.model_fields["root"].annotation
         else:
             return hint
+
+
+def _is_a(hint: Any, kind: type[Any]) -> bool:
+    return isinstance(hint, type) and issubclass(hint, kind)
 
 
 def _item_type(hint: Any) -> Any:
@@ -216,8 +227,8 @@ def _item_type(hint: Any) -> Any:
 
 def _members(given: Any) -> dict[str, Any]:
     """The hints of an object's members by their names in JSON; none for what is no object."""
-    kind: Any = _bare(given)
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
+    kind = _bare(given)
+    if _is_a(kind, BaseModel):
         fields = kind.model_fields.items()
         return {_json_name(name, field): Annotated[field.annotation, field] for name, field in fields}
     if is_typeddict(kind) or dataclasses.is_dataclass(kind):

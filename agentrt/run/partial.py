@@ -6,7 +6,7 @@ from typing import Any
 
 from agentrt.run.events import OutputPart, OutputPartial
 from agentrt.run.json_text import AfterThought, JsonScanner, Path
-from agentrt.run.output_type import WRAPPED, OutputType
+from agentrt.run.output_type import WRAPPED, OutputType, unwrapped
 
 COPIED_PER_CHAR = 16
 """How many references an event's `value` may copy for each character that came since the last one. That bounds the
@@ -26,7 +26,7 @@ class PartialOutput:
         self._chars = 0
 
     def feed(self, text: str) -> OutputPartial | None:
-        """Take a piece of the answer; return what is new, or None when nothing is, or it would cost too much to tell."""
+        """Take a piece of the answer; return what is new, None when nothing is or it would cost too much yet."""
         text = self._text.feed(text)
         self._scanner.feed(text)
         self._chars += len(text)
@@ -42,21 +42,16 @@ class PartialOutput:
             return None
         self._chars = 0
         value = scanner.snapshot()
-        event = OutputPartial(
-            value=value[WRAPPED] if self._is_wrapped() else value, complete=self._complete, parts=self._parts
-        )
+        if self._type.wrapped:
+            value = unwrapped(value)
+        event = OutputPartial(value=value, complete=self._complete, parts=self._parts)
         self._complete, self._parts = [], []
         return event
-
-    def _is_wrapped(self) -> bool:
-        """Is the answer inside the member that was asked for, as its type is no object?"""
-        root = self._scanner.root
-        return self._type.wrapped and isinstance(root, dict) and root.keys() <= {WRAPPED}
 
     def _finished(self, path: Path, container: Any, key: Any) -> None:
         if self._scanner.root is not self._root:  # the answer begins anew
             self._root, self._complete, self._parts = self._scanner.root, [], []
-        if self._is_wrapped():
+        if self._type.wrapped and path[0] == WRAPPED:
             path = path[1:]
         value = container[key]
         check = self._type.check_of(path, value) if path else None

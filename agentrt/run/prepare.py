@@ -17,13 +17,12 @@ from agentrt.run.history import flatten, valid_messages
 from agentrt.run.hooks import hooks_of, pass_input
 from agentrt.run.journal import carried_out
 from agentrt.run.lease import LEASE_S, Lease, hold
-from agentrt.run.output import Output
 from agentrt.run.prompt import system_message
 from agentrt.run.run import Run, log
 from agentrt.storage.base import Opening, StoredRun
 from agentrt.storage.codec import dumps
 from agentrt.storage.merge import copy_state
-from agentrt.tools import resolve_tools
+from agentrt.tools import collect_tools, resolve_tools
 
 WAIT_S = (0.01, 0.03)
 """How long a run waits, in seconds, before it asks again whether its session is free."""
@@ -44,6 +43,7 @@ async def prepare(run: Run) -> None:
             user_id=run.user_id,
             agent_id=run.response.agent_id,
             parent_run_id=run.context.parent_run_id,
+            own_session=run.of_call is not None and not _is_of_its_parent(run),
             messages=run.input,
             input=_kept_input(run),
             owner=owner.this_process(),
@@ -123,6 +123,8 @@ def lease_run(run: Run) -> None:
 
 def _kept_input(run: Run) -> dict[str, Any]:
     kept: dict[str, Any] = {"digest": digest(run)} if run.named else {}
+    if run.of_call is not None:
+        kept["of_call"] = run.of_call
     return {**kept, "attachable": True} if run.journal.attachable else kept
 
 
@@ -145,25 +147,38 @@ def new_context(run: Run) -> None:
         emit_event=run.custom,
         state_lock=run.state_lock,
     )
-    if run.view is not None:
-        run.context.agent = run.view(run.context)
+    run.show(run.context)
 
 
 async def fit_out(run: Run) -> None:
     """Give a run its model, its tools and its answer's type, from the definition as it is now."""
     definition = run.definition
-    model: Model | str | None = definition.model
-    if not isinstance(model, Model):
-        # the registry imports adapters lazily; the engine itself knows none
-        from agentrt.models._registry import default_model, resolve_model
-
-        model = resolve_model(model) if model is not None else default_model()
-    run.model = model
+    model = run.model = _model(definition.model)
     run.response.model = model.id
     run.response.model_provider = model.provider
     run.tools = await resolve_tools(definition.tools, run.context) if definition.tools else {}
-    if definition.response_model is not None:
-        run.output = Output.of(definition.response_model, model.capable(), bool(run.tools), definition.use_json_mode)
+    if run.own_tools:
+        run.tools = collect_tools([run.own_tools, run.tools.values()])
+    if definition.reasoning or definition.reasoning_model is not None:
+        run.reasoner = _model(definition.reasoning_model) if definition.reasoning_model is not None else model
+    if definition.response_model is not None and definition.response_model is not str:
+        from agentrt.run.output import Output  # which loads pydantic
+
+        in_json_mode = definition.use_json_mode
+        if definition.parser_model is not None:
+            parser = _model(definition.parser_model)
+            run.parser = parser, Output.of(definition.response_model, parser.capable(), use_json_mode=in_json_mode)
+        else:
+            run.output = Output.of(definition.response_model, model.capable(), run.tools, use_json_mode=in_json_mode)
+
+
+def _model(given: Model | str | None) -> Model:
+    if isinstance(given, Model):
+        return given
+    # the registry imports adapters lazily; the engine itself knows none
+    from agentrt.models._registry import default_model, resolve_model
+
+    return resolve_model(given) if given is not None else default_model()
 
 
 def request_messages(run: Run) -> list[Message]:

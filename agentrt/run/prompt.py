@@ -20,14 +20,17 @@ async def system_message(run: Run) -> Message | None:
     definition = run.definition
     fill = _filler(run) if definition.add_state_in_messages else _as_is
     if definition.system_message is not None:
-        text = await _called(definition.system_message, run.context)
-        return Message(role="system", content=fill(text))
+        text = fill(await _called(definition.system_message, run.context))
+        asked = run.output.prompt if run.output is not None else None
+        return Message(role="system", content=f"{text}\n\n{asked}" if asked else text)
 
     sections: list[tuple[str | None, str]] = []
     if definition.description:
         sections.append((None, fill(definition.description)))
     if definition.role:
         sections.append(("your_role", definition.role))
+    for told in run.own_sections:
+        sections += told(run)
     if instructions := await _instructions(run):
         sections.append(("instructions", fill(instructions)))
     for function_text in dict.fromkeys(tool.instructions for tool in run.tools.values() if tool.add_instructions):

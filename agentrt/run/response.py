@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal
 
@@ -111,6 +111,10 @@ class ToolExecution:
     unknown_outcome: bool = False
     """Its process ended while it ran, and its tool must not act twice: confirm, reject, or give its result."""
     stop_after_tool_call: bool = False
+    run_id: str | None = None
+    """The run that makes the call: a member's, where a team shows what its member waits for."""
+    child_run_ids: list[str] | None = None
+    """The runs that the call consists of, when it hands a task to members or to an agent that is a tool."""
     created_at: datetime = field(default_factory=utc_now)
 
     @property
@@ -118,9 +122,34 @@ class ToolExecution:
         return self.result is not None or self.tool_call_error
 
 
+NextAction = Literal["continue", "validate", "final_answer"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Thought:
+    """One step of reasoning that is written down. `confidence` is between 0 and 1."""
+
+    title: str = ""
+    reasoning: str = ""
+    action: str | None = None
+    """What is to be done, or was."""
+    result: str | None = None
+    """What came of it."""
+    next_action: NextAction | None = None
+    confidence: float | None = None
+
+    def text(self) -> str:
+        """The step as text: its title, then what it says."""
+        said = (("", self.reasoning), ("Action: ", self.action), ("Result: ", self.result))
+        return "\n".join([*([self.title] if self.title else []), *(f"{label}{text}" for label, text in said if text)])
+
+
 @dataclass(slots=True, kw_only=True)
 class RunResponse(Generic[Out]):
     """A run as far as it has come.
+
+    `member_responses` are those of the runs that its calls consisted of, members' and those of agents that are tools,
+    in the order of the calls; read from storage they are without messages.
 
     `content` is the answer: a text, or an instance of `response_model`; None before there is one. `messages` are the
     run's own (not the session's history). `usage` is the run's own, `total_usage` that of its child runs, too.
@@ -138,8 +167,10 @@ class RunResponse(Generic[Out]):
     model: str | None = None
     model_provider: str | None = None
     reasoning_content: str | None = None
+    reasoning_steps: list[Thought] = field(default_factory=list[Thought])
     messages: list[Message] = field(default_factory=list[Message])
     tools: list[ToolExecution] = field(default_factory=list[ToolExecution])
+    member_responses: list[RunResponse[Any]] = field(default_factory=list["RunResponse[Any]"])
     usage: Usage = field(default_factory=Usage)
     total_usage: Usage = field(default_factory=Usage)
     stop_reason: StopReason | None = None
@@ -160,14 +191,19 @@ class RunResponse(Generic[Out]):
 
     @property
     def requirements(self) -> list[Requirement]:
-        """What the run waits for, one by one: `.confirm()`, `.reject(reason)`, `.provide({…})`, `.resolve(result)`."""
+        """What the run waits for, one by one: `.confirm()`, `.reject(reason)`, `.provide({…})`, `.resolve(result)`.
+
+        What its members wait for is among it, with the member's `run_id` and `path`, and is decided here.
+        """
         from agentrt.run.decisions import Requirement, open_kinds  # which builds on this module
 
-        return [
+        name = self.agent_name or self.agent_id or "agent"
+        own = [
             Requirement(
                 run_id=self.run_id or "",
                 kind=kind,
                 tool=tool,
+                path=(name,),
                 session_id=self.session_id,
                 user_id=self.user_id,
                 agent_id=self.agent_id,
@@ -176,22 +212,35 @@ class RunResponse(Generic[Out]):
             for tool in self.tools
             for kind in open_kinds(tool)
         ]
+        below = [asked for member in self.waiting_members for asked in member.requirements]
+        return [*own, *(replace(asked, path=(name, *asked.path)) for asked in below)]
+
+    @property
+    def waiting_members(self) -> list[RunResponse[Any]]:
+        """The paused runs of members that this run's open calls wait for."""
+        open_runs = {run_id for tool in self.tools if not tool.is_done for run_id in tool.child_run_ids or ()}
+        return [member for member in self.member_responses if member.is_paused and member.run_id in open_runs]
+
+    @property
+    def tools_with_members(self) -> list[ToolExecution]:
+        """The run's tool calls, and those of the members' runs that it waits for."""
+        return [*self.tools, *(tool for member in self.waiting_members for tool in member.tools_with_members)]
 
     @property
     def tools_requiring_confirmation(self) -> list[ToolExecution]:
-        return [tool for tool in self.tools if tool.requires_confirmation and not tool.is_done]
+        return [tool for tool in self.tools_with_members if tool.requires_confirmation and not tool.is_done]
 
     @property
     def tools_requiring_user_input(self) -> list[ToolExecution]:
-        return [tool for tool in self.tools if tool.requires_user_input and not tool.is_done]
+        return [tool for tool in self.tools_with_members if tool.requires_user_input and not tool.is_done]
 
     @property
     def tools_with_unknown_outcome(self) -> list[ToolExecution]:
-        return [tool for tool in self.tools if tool.unknown_outcome and not tool.is_done]
+        return [tool for tool in self.tools_with_members if tool.unknown_outcome and not tool.is_done]
 
     @property
     def tools_awaiting_external_execution(self) -> list[ToolExecution]:
-        return [tool for tool in self.tools if tool.external_execution_required and not tool.is_done]
+        return [tool for tool in self.tools_with_members if tool.external_execution_required and not tool.is_done]
 
     def to_json(self) -> str:
         """The response as a JSON object, for a client; a typed answer is its plain data."""

@@ -6,9 +6,9 @@ A paused run goes on from what its pause stored; one whose owner is gone, or tha
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentrt.errors import (
     AlreadyContinued,
@@ -35,11 +35,12 @@ from agentrt.run.decisions import (
     made,
     open_kinds,
 )
+from agentrt.run.delegate import Delegate
 from agentrt.run.events import ModelCallReset, RunContinued
 from agentrt.run.history import flatten
 from agentrt.run.journal import carried_out
 from agentrt.run.lease import LEASE_S
-from agentrt.run.limits import Spent
+from agentrt.run.limits import Spent, count_again
 from agentrt.run.prepare import digest, fit_out, lease_run, make_ready, new_context
 from agentrt.run.response import RunResponse, RunStatus, ToolExecution
 from agentrt.run.run import Run
@@ -90,7 +91,7 @@ async def resume(run: Run, stored: StoredRun) -> RunResponse[Any] | None:
     if stored.status is RunStatus.PAUSED:
         stored = await _take_decisions(run, stored)
         response = response_of(stored)
-        if any(open_kinds(tool) for tool in response.tools):
+        if response.requirements:
             return run.end_as(response, stored.last_seq)
     stored = await carried_out(run.storage, _claimed(run, stored))
     if not run.ready:  # it was cut, or refused, before its first model call
@@ -120,6 +121,9 @@ async def _claimed(run: Run, stored: StoredRun) -> StoredRun:
     if stored.input.get("attachable"):
         run.keep_for_readers()
     state = await _load(run, stored)
+    await _load_members(run)
+    if run.of_call is not None:
+        count_again(run)
     run.context.session_state.update(copy_state(state))
     run.stored = True
     return stored
@@ -142,12 +146,34 @@ def response_of(stored: StoredRun, *, decided: bool = True) -> RunResponse[Any]:
     response.created_at = stored.created_at
     response.messages = list(stored.messages)
     response.tools = [_own(tool) for tool in response.tools]
+    response.member_responses = [_own_response(member) for member in response.member_responses]
     if decided and "epoch" in resumed:
-        tools = {tool.tool_call_id: tool for tool in response.tools if not tool.is_done}
+        tools = {
+            (holder.run_id if chain else None, tool.tool_call_id): tool
+            for chain, holder in _holders(response)
+            for tool in holder.tools
+            if not tool.is_done
+        }
         for made_of_it in decisions_about(stored, resumed["epoch"]):
-            if (tool := tools.get(made_of_it.tool_call_id)) is not None:
+            if (tool := tools.get((made_of_it.run_id, made_of_it.tool_call_id))) is not None:
                 apply(tool, made_of_it.decision)
     return response
+
+
+def _own_response(member: RunResponse[Any]) -> RunResponse[Any]:
+    below = [_own_response(other) for other in member.member_responses]
+    return replace(member, tools=[_own(tool) for tool in member.tools], member_responses=below)
+
+
+def _holders(
+    response: RunResponse[Any], chain: tuple[tuple[ToolExecution, str], ...] = ()
+) -> Iterator[tuple[tuple[tuple[ToolExecution, str], ...], RunResponse[Any]]]:
+    """The response and those of its members, each with the calls that lead there and the run that each led to."""
+    yield chain, response
+    calls = {run_id: tool for tool in response.tools for run_id in tool.child_run_ids or ()}
+    for member in response.member_responses:
+        run_id = member.run_id or ""
+        yield from _holders(member, (*chain, (calls[run_id], run_id)))
 
 
 def _own(tool: ToolExecution) -> ToolExecution:
@@ -161,19 +187,19 @@ def _own(tool: ToolExecution) -> ToolExecution:
 
 def decisions_about(stored: StoredRun, epoch: int) -> list[Decided]:
     """The decisions that count about the pause of an epoch: of several about one requirement the one stored first."""
-    counting: dict[tuple[str, RequirementKind], Decided] = {}
+    counting: dict[tuple[str | None, str, RequirementKind], Decided] = {}
     for step in sorted(stored.steps, key=lambda step: -step.number):
         if step.number < 0 and step.kind == "decision":
             decided: Decided = step.data["decided"]
             if decided.epoch == epoch:
-                counting.setdefault((decided.tool_call_id, decided.kind), decided)
+                counting.setdefault((decided.run_id, decided.tool_call_id, decided.kind), decided)
     return list(counting.values())
 
 
 async def decide(
     storage: Storage,
     stored: StoredRun,
-    decisions: Sequence[tuple[ToolExecution, RequirementKind, Decision]],
+    decisions: Sequence[tuple[Asked, RequirementKind, Decision]],
     *,
     by: str | None,
 ) -> StoredRun:
@@ -181,8 +207,15 @@ async def decide(
 
     Raises `AlreadyContinued` when the run went on meanwhile.
     """
-    for tool, kind, decision in decisions:
-        decided = Decided(epoch=stored.epoch, tool_call_id=tool.tool_call_id, kind=kind, decision=decision, by=by)
+    for asked, kind, decision in decisions:
+        decided = Decided(
+            epoch=stored.epoch,
+            tool_call_id=asked.tool.tool_call_id,
+            run_id=asked.run_id if asked.chain else None,
+            kind=kind,
+            decision=decision,
+            by=by,
+        )
         await storage.add_evidence(stored.run_id, "decision", {"decided": decided})
     again = await storage.load_run(stored.run_id) if decisions else stored
     if again is None or again.epoch != stored.epoch or again.status is not RunStatus.PAUSED:
@@ -190,15 +223,19 @@ async def decide(
     return again
 
 
-async def decide_one(run: Run, stored: StoredRun, tool_call_id: str, decision: Decision, by: str | None) -> Requirement:
+async def decide_one(
+    run: Run, stored: StoredRun, tool_call_id: str, decision: Decision, by: str | None, *, of_run: str | None = None
+) -> Requirement:
     """Check one decision against what the run waits for and store it; return the requirement as it is decided.
 
+    The call may be one of a member's run, which `of_run` names where several have a call of that id.
     Raises `DecisionRefused`, `AlreadyContinued`.
     """
     if stored.status is not RunStatus.PAUSED:
         raise AlreadyContinued(f"Run {stored.run_id!r} is {stored.status.value.lower()}: it waits for nothing")
     await _fit_out(run, stored)
-    tool = _asked(stored, tool_call_id)
+    at = _asked(stored, tool_call_id, of_run)
+    tool = at.tool
     if isinstance(decision, Resolve):
         decision = Resolve(to_text(decision.value))
     kind = kind_for(tool, decision)
@@ -208,41 +245,88 @@ async def decide_one(run: Run, stored: StoredRun, tool_call_id: str, decision: D
             f"{type(decision).__name__} does not fit call {tool_call_id!r} of {tool.tool_name!r}, "
             f"which waits for {waiting}"
         )
-    _check(run, tool, decision)
-    asked = next(r for r in response_of(stored).requirements if (r.tool_call_id, r.kind) == (tool_call_id, kind))
-    decided = await decide(run.storage, stored, [(tool, kind, decision)], by=by)
-    return replace(asked, tool=_asked(decided, tool_call_id))
+    _check(await _run_of(run, at), tool, decision)
+    asked = next(
+        r for r in response_of(stored).requirements if (r.run_id, r.tool_call_id, r.kind) == (at.run_id, tool_call_id, kind)
+    )
+    decided = await decide(run.storage, stored, [(at, kind, decision)], by=by)
+    return replace(asked, tool=_asked(decided, tool_call_id, at.run_id).tool)
 
 
 async def _take_decisions(run: Run, stored: StoredRun) -> StoredRun:
     """Store what was brought about calls that are still open, and what time has decided; all of it, or nothing."""
-    todo: list[tuple[ToolExecution, RequirementKind, Decision]] = []
-    for tool_call_id, brought in {tool.tool_call_id: tool for tool in run.decided}.items():  # the newest of an id
-        tool = _asked(stored, tool_call_id)
-        for kind, decision in made(tool, brought):
-            _check(run, tool, decision)
-            todo.append((tool, kind, decision))
+    todo: list[tuple[Asked, RequirementKind, Decision]] = []
+    newest = {(tool.run_id, tool.tool_call_id): tool for tool in run.decided}
+    for (run_id, tool_call_id), brought in newest.items():
+        asked = _asked(stored, tool_call_id, run_id)
+        for kind, decision in made(asked.tool, brought):
+            _check(await _run_of(run, asked), asked.tool, decision)
+            todo.append((asked, kind, decision))
     return await expire(run.storage, await decide(run.storage, stored, todo, by=run.user_id))
 
 
 async def expire(storage: Storage, stored: StoredRun) -> StoredRun:
     """Store what time has decided about a paused run; return the run with that."""
-    return await decide(storage, stored, expired(response_of(stored).tools, utc_now()), by=None)
+    response, now = response_of(stored), utc_now()
+    waiting = {id(tool) for tool in response.tools_with_members}
+    over = [
+        (Asked(chain, holder.run_id, tool), kind, decision)
+        for chain, holder in _holders(response)
+        for tool, kind, decision in expired(holder.tools, now)
+        if id(tool) in waiting
+    ]
+    return await decide(storage, stored, over, by=None)
 
 
-def _asked(stored: StoredRun, tool_call_id: str) -> ToolExecution:
-    """The newest call of this id. Raises `DecisionRefused` when there is none: what was not asked can't be decided."""
-    tools = response_of(stored).tools
-    tool = next((tool for tool in reversed(tools) if tool.tool_call_id == tool_call_id), None)
-    if tool is None:
-        waiting = ", ".join(tool.tool_call_id for tool in tools if open_kinds(tool)) or "nothing"
+class Asked(NamedTuple):
+    """A call that a paused run waits for: its own, or one of a member's run, to which a chain of calls leads."""
+
+    chain: tuple[tuple[ToolExecution, str], ...]
+    run_id: str | None
+    tool: ToolExecution
+
+
+def _asked(stored: StoredRun, tool_call_id: str, run_id: str | None = None) -> Asked:
+    """The newest call of this id, of any run or of the one that is named.
+
+    Raises `DecisionRefused` when there is none, for what was not asked can't be decided, and when members' runs have
+    several.
+    """
+    response = response_of(stored)
+    found = [
+        Asked(chain, holder.run_id, tool)
+        for chain, holder in _holders(response)
+        if run_id in (None, holder.run_id)
+        for tool in [*reversed(holder.tools)]
+        if tool.tool_call_id == tool_call_id
+    ]
+    open_ones = [asked for asked in found if open_kinds(asked.tool)] or found
+    if not found:
+        waiting = ", ".join(r.tool_call_id for r in response.requirements) or "nothing"
         raise DecisionRefused(f"Run {stored.run_id!r} has no call {tool_call_id!r}; it waits for {waiting}")
-    return tool
+    if open_ones[0].chain and len({asked.run_id for asked in open_ones}) > 1:
+        runs = ", ".join(str(asked.run_id) for asked in open_ones)
+        raise DecisionRefused(f"Several runs wait for a call {tool_call_id!r}: say which one of the runs {runs}")
+    return open_ones[0]
 
 
-def _check(run: Run, tool: ToolExecution, decision: Decision) -> None:
+async def _run_of(run: Run, asked: Asked) -> Run | None:
+    """The run whose call was asked for, made anew to see what may be decided about it; None when nobody can make it."""
+    for call, run_id in asked.chain:
+        function = run.tools.get(call.tool_name)
+        opened = function.open_runs(run, call) if isinstance(function, Delegate) else []
+        child = next((child for child in opened if child.run_id == run_id), None)
+        if child is None:
+            return None
+        run = child
+        new_context(run)
+        await fit_out(run)
+    return run
+
+
+def _check(run: Run | None, tool: ToolExecution, decision: Decision) -> None:
     """Raise `DecisionRefused` for a decision that can't be carried out, before any is stored."""
-    function = run.tools.get(tool.tool_name)
+    function = run.tools.get(tool.tool_name) if run is not None else None
     if function is None:
         if isinstance(decision, (Confirm, Provide)):
             raise DecisionRefused(f"There is no tool {tool.tool_name!r} any more: its call can only be rejected")
@@ -282,6 +366,8 @@ async def _load(run: Run, stored: StoredRun) -> dict[str, Any]:
     run.system = kept.get("system")
     run.ready = kept.get("ready", False) or any(step.kind in ("prompt", "model") for step in stored.steps)
     run.model_calls = kept.get("model_calls", 0)
+    run.corrections = kept.get("corrections", 0)
+    run.reasoned = run.model_calls > 0 and bool(response.reasoning_steps)
     run.tool_calls = kept.get("tool_calls", 0)
     run.below = kept.get("below") or Spent()
     run.intended.update(kept.get("intended", ()))
@@ -296,6 +382,14 @@ async def _load(run: Run, stored: StoredRun) -> dict[str, Any]:
     return _replay(run, steps)
 
 
+async def _load_members(run: Run) -> None:
+    """Read what has come of the runs that its calls consist of, unless its last save knew it."""
+    run.members.update({member.run_id or "": member for member in run.response.member_responses})
+    for run_id in [run_id for tool in run.executions for run_id in tool.child_run_ids or ()]:
+        if run_id not in run.members and (stored := await run.storage.load_run(run_id)) is not None:
+            run.members[run_id] = response_of(stored)
+
+
 def _replay(run: Run, steps: list[Step]) -> dict[str, Any]:
     """Do again what the steps since the last save did to this run; return the state they left."""
     state = run.base_state
@@ -305,6 +399,16 @@ def _replay(run: Run, steps: list[Step]) -> dict[str, Any]:
             run.base_state = state = data["state"]
         elif step.kind == "prompt":
             run.system = data["system"]
+            run.reasoned = data.get("reasoned", False)
+        elif step.kind == "thought":
+            run.response.reasoning_steps.append(data["thought"])
+        elif step.kind == "aside":
+            run.usage.add(data["usage"])
+            run.model_calls += 1
+            run.asides += 1
+        elif step.kind == "correction":
+            run.messages.append(data["message"])
+            run.corrections += 1
         elif step.kind == "model":
             answer_turn(run)
             message: Message = data["message"]
@@ -312,6 +416,8 @@ def _replay(run: Run, steps: list[Step]) -> dict[str, Any]:
             run.usage.add(data["usage"])
             run.model_calls += 1
             run.intended.clear()
+        elif step.kind == "state":
+            state = data["state"]
         elif step.kind == "intent":
             run.intended.update(data["calls"])
         elif step.kind == "tool":

@@ -7,10 +7,10 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentrt.errors import LimitReached
 from agentrt.models.base import Model
@@ -19,14 +19,25 @@ from agentrt.run.budget import Budget
 from agentrt.run.context import RunContext
 from agentrt.run.debug import line_of
 from agentrt.run.definition import RunDefinition
-from agentrt.run.events import BaseEvent, DeltaEvent, RunCancelled, RunCompleted, RunPaused, StateConflict
+from agentrt.run.events import (
+    BaseEvent,
+    DeltaEvent,
+    ReasoningStep,
+    RunCancelled,
+    RunCompleted,
+    RunPaused,
+    StateConflict,
+)
 from agentrt.run.journal import Journal
 from agentrt.run.lease import Lease
-from agentrt.run.limits import RunLimits, Spent
+from agentrt.run.limits import RunLimits, Spent, settled
 from agentrt.run.response import RunResponse, RunStatus, StopReason, ToolExecution
 from agentrt.storage.base import Committed, Conflict, LeaseNews, StateChange, Storage
 from agentrt.storage.merge import copy_state
 from agentrt.tools.function import Function
+
+if TYPE_CHECKING:
+    from agentrt.run.output import Output
 
 log = logging.getLogger("agentrt")
 current_run: ContextVar[Run | None] = ContextVar("agentrt_current_run", default=None)
@@ -55,6 +66,14 @@ class Run:
     session_id: str
     user_id: str | None
     parent: Run | None = None
+    of_call: str | None = None
+    """The call of its parent that this run is what comes of; that one waits for it, and goes on with it."""
+    team: Run | None = None
+    """The run of the team that it works for; a team's own run is itself."""
+    own_tools: Sequence[Any] = ()
+    """Tools that it has besides its definition's: those that a team has its members by."""
+    own_sections: list[Callable[[Run], Iterable[tuple[str, str]]]] = field(default_factory=list[Any])
+    """What its system message has besides: functions of sections, each with its name."""
     path: tuple[str, ...] = ()
     input: list[Message] = field(default_factory=list[Message])
     given_state: dict[str, Any] | None = None
@@ -83,16 +102,31 @@ class Run:
     base_state: dict[str, Any] = field(default_factory=dict[str, Any])
     ready: bool = False
     """Has its input passed the hooks, and is its prompt rendered? That is done once."""
-    output: Any = None
-    """An `output.Output` when the answer is typed."""
+    output: Output | None = None
+    """How a typed answer is asked for."""
+    parser: tuple[Model, Output] | None = None
+    """The model that puts a text into the answer's type, and how it is asked for that."""
+    reasoner: Model | None = None
+    """The model that makes a plan before the answer."""
+    reasoned: bool = False
 
     # what happens in the loop
     messages: list[Message] = field(default_factory=list[Message])
     executions: list[ToolExecution] = field(default_factory=list[ToolExecution])
     response: RunResponse[Any] = field(default_factory=RunResponse[Any])
     model_calls: int = 0
+    asides: int = 0
+    """Model calls that are none of the conversation: of a planner, of a parser."""
+    corrections: int = 0
+    """How often its model was told what is wrong with its answer."""
     tool_calls: int = 0
     below: Spent = field(default_factory=Spent)
+    members: dict[str, RunResponse[Any]] = field(default_factory=dict[str, RunResponse[Any]])
+    """What has come of the runs that its calls consist of, by their id."""
+    children: dict[str, Run] = field(default_factory=dict[str, "Run"])
+    """Those of them whose calls have no result yet."""
+    team_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the one call that may change the state that a team and its members share."""
     deadline: float | None = None
     """When its own time is up, by its loop's clock."""
     offset: int = 0
@@ -136,6 +170,16 @@ class Run:
     @property
     def usage(self) -> Usage:
         return self.response.usage
+
+    @property
+    def is_left(self) -> bool:
+        """Is it to stay as it is stored, for whoever goes on with it, or with the run that it is a part of?"""
+        above = self.parent
+        while above is not None:
+            if above.let_go or above.lost:
+                return True
+            above = above.parent
+        return self.let_go
 
     def hear(self, news: LeaseNews) -> None:
         """Take what the renewing thread has learned: somebody else has the run, or somebody wants it to stop."""
@@ -182,6 +226,9 @@ class Run:
     def fact(self, event: BaseEvent) -> None:
         """Say whose an event is, and hand it to the journal, whose next write stores and announces it."""
         self._sign(event)
+        if isinstance(event, ReasoningStep):
+            self.response.reasoning_steps.append(event.step)
+            self.journal.add_step("thought", lambda: {"thought": event.step})
         self.journal.add(event)
         if self.debug is not None:
             self.debug.debug("%s", line_of(event))
@@ -276,14 +323,17 @@ class Run:
             for name in response.__dataclass_fields__
             if name not in ("messages", "session_state") and getattr(response, name) is not None
         }
+        if response.member_responses:
+            record["member_responses"] = [_without_messages(member) for member in response.member_responses]
         if response.status in (RunStatus.PAUSED, RunStatus.FAILED):
             # what the run goes on from; the messages stand for all steps up to this one
             record["resume"] = {
                 "ready": self.ready,
                 "system": self.system,
                 "model_calls": self.model_calls,
+                "corrections": self.corrections,
                 "tool_calls": self.tool_calls,
-                "below": self.below,
+                "below": settled(self),
                 "steps": self.journal.last_step,
                 "intended": sorted(self.intended),
                 "epoch": self.epoch,
@@ -297,6 +347,8 @@ class Run:
         response = self.response
         response.messages = self.messages
         response.tools = self.executions
+        asked = [run_id for execution in self.executions for run_id in execution.child_run_ids or ()]
+        response.member_responses = [self.members[run_id] for run_id in asked if run_id in self.members]
         response.stop_reason = self.stop_reason
         response.total_usage = replace(self.usage)
         response.total_usage.add(self.below.usage)
@@ -320,9 +372,22 @@ class Run:
             emit_event=base.emit_event,
             state_lock=base.state_lock,
         )
+        self.show(context)
+        return context
+
+    def show(self, context: RunContext[Any]) -> None:
+        """Give a context of this run the agent and the team as code of this run sees them."""
         if self.view is not None:
             context.agent = self.view(context)
-        return context
+        if self.team is self:
+            context.team = context.agent
+        elif self.team is not None and self.team.view is not None:
+            context.team = self.team.view(self.team.context)
+
+
+def _without_messages(response: RunResponse[Any]) -> RunResponse[Any]:
+    below = [_without_messages(member) for member in response.member_responses]
+    return replace(response, messages=[], session_state=None, member_responses=below)
 
 
 def new_response(run_id: str, session_id: str, user_id: str | None, definition: RunDefinition[Any]) -> RunResponse[Any]:

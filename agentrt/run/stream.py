@@ -12,7 +12,7 @@ from typing import Any, Generic, Self
 
 import anyio
 
-from agentrt.run.events import INTERMEDIATE, BaseEvent, DeltaEvent, RunContent, RunEvent
+from agentrt.run.events import INTERMEDIATE, BaseEvent, DeltaEvent, OutputPartial, RunContent, RunEvent
 from agentrt.run.loop import drive
 from agentrt.run.response import CancelMode, Out, RunResponse
 from agentrt.run.run import Run
@@ -39,10 +39,12 @@ class Channel:
             return
         events = self.events
         if len(events) > JOIN_BEYOND and isinstance(event, DeltaEvent):
-            last = events[-1]
-            if isinstance(last, DeltaEvent) and (joined := last.joined(event)) is not None:
-                events[-1] = joined
-                return
+            # text and what is made of it come by turns
+            for at in (-1, -2) if isinstance(events[-1], OutputPartial) or isinstance(event, OutputPartial) else (-1,):
+                last = events[at]
+                if isinstance(last, DeltaEvent) and (joined := last.joined(event)) is not None:
+                    events[at] = joined
+                    return
         events.append(event)
         self.wake.set()
 

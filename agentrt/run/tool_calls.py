@@ -12,7 +12,7 @@ from agentrt.errors import CodecError, RunBusy, ToolArgumentsInvalid
 from agentrt.models.message import Message, ToolCall, utc_now
 from agentrt.run.decisions import open_kinds
 from agentrt.run.events import BaseEvent, ToolCallCompleted, ToolCallError, ToolCallProgress, ToolCallStarted
-from agentrt.run.limits import count, no_more_tools
+from agentrt.run.limits import count, no_more_tools, settled
 from agentrt.run.response import ToolExecution
 from agentrt.run.run import Run, log
 from agentrt.storage.merge import copy_state
@@ -44,15 +44,16 @@ async def run_calls(run: Run) -> bool:
                 refuse(run, execution, f"Not called: the user rejected this call.{note}", "rejected")
         elif execution.is_done and execution.tool_call_id in run.brought:
             settle(run, execution)
-        elif not execution.is_done and not waits(execution) and function is not None:
+        elif not execution.is_done and not waits(run, execution) and function is not None:
             todo.append((execution, function))
     try:
         if todo:
             await _run_together(run, todo)
     except BaseException:
-        interrupt(run)
+        if not run.is_left:
+            interrupt(run)
         raise
-    if any(waits(execution) for execution in turn):
+    if any(waits(run, execution) for execution in turn):
         return False
     answer_turn(run)
     run.intended.clear()
@@ -99,9 +100,12 @@ def open_calls(run: Run) -> list[ToolCall]:
     return []
 
 
-def waits(execution: ToolExecution) -> bool:
-    """Does this call still wait for somebody?"""
-    return bool(open_kinds(execution))
+def waits(run: Run, execution: ToolExecution) -> bool:
+    """Does this call, or a run that it consists of, still wait for somebody?"""
+    if execution.is_done:
+        return False
+    members = (run.members[run_id] for run_id in execution.child_run_ids or () if run_id in run.members)
+    return bool(open_kinds(execution)) or any(member.is_paused and member.requirements for member in members)
 
 
 def _of_this_turn(run: Run, execution: ToolExecution) -> bool:
@@ -116,7 +120,9 @@ def arguments_of(call: ToolCall) -> Arguments:
 def _execution(run: Run, call: ToolCall) -> ToolExecution:
     """Take a call in. What can't be run has its answer at once, for the model to read."""
     arguments = arguments_of(call)
-    execution = ToolExecution(tool_call_id=call.id, tool_name=call.name, tool_args=arguments.values)
+    execution = ToolExecution(
+        tool_call_id=call.id, tool_name=call.name, tool_args=arguments.values, run_id=run.run_id
+    )
     function = run.tools.get(call.name)
     if run.stop_reason is not None:
         refuse(run, execution, "Not called: the run has reached its limit. Answer with what you have.", "limit")
@@ -201,8 +207,11 @@ async def _run_one(run: Run, execution: ToolExecution, function: Function) -> No
         # the abandoned call keeps its own copy of the state; the run goes on from the state before it
         if before is not None:
             run.context.session_state = before
-        fail(run, execution, INTERRUPTED, "interrupted")
+        if not run.is_left:
+            fail(run, execution, INTERRUPTED, "interrupted")
         raise
+    if waits(run, execution):
+        return  # for its member
     if result.abandoned and before is not None:
         run.context.session_state = before
     await _take(run, execution, function, result, changed=before is not None)
@@ -233,12 +242,14 @@ async def _take(run: Run, execution: ToolExecution, function: Function, result: 
 
 def settle(run: Run, execution: ToolExecution, *, changed: bool = False) -> None:
     """Have the journal write a call's result, with the state if the call changed it, and tell of it."""
+    for run_id in execution.child_run_ids or ():
+        run.children.pop(run_id, None)
     run.journal.add_step(
         "tool",
         lambda: {
             "execution": execution,
             "state": run.state if changed else None,
-            "below": run.below if run.below.model_calls else None,
+            "below": settled(run) if run.below.model_calls else None,
         },
     )
     event = ToolCallError if execution.tool_call_error else ToolCallCompleted

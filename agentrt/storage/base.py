@@ -75,9 +75,12 @@ class StoredRun:
     user_id: str | None = None
     agent_id: str | None = None
     parent_run_id: str | None = None
+    own_session: bool = False
+    """Is it a turn of its session although it is a child run? Told when it begins: a member's session is its own."""
     status: RunStatus = RunStatus.RUNNING
     number: int = 0
-    """Its place in the session, from 1; given by storage. 0 for a child run, which is not part of the session."""
+    """Its place in the session, from 1; given by storage. 0 for a child run, which is not part of the session, unless
+    it has an `own_session`."""
     input: dict[str, Any] = field(default_factory=dict[str, Any])
     messages: list[Message] = field(default_factory=list[Message])
     response: dict[str, Any] | None = None

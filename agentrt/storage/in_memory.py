@@ -110,7 +110,7 @@ class InMemoryStorage(Storage):
             started_with = {"input": copy_state(run.input), "messages": _own(run.messages)}
             own_run = replace(run, epoch=1, base_state=copy_state(stored.state), **started_with)
             kept = _Run(own_run, time.monotonic() + lease_s)
-            if run.parent_run_id is None:
+            if run.parent_run_id is None or run.own_session:
                 stored.run_count += 1
                 kept.stored.number = stored.run_count
                 session.own_runs.append(kept)

@@ -144,7 +144,7 @@ class PostgresStorage(Storage):
         lease_s: float = 30.0,
         alone: bool = False,
     ) -> Opening:
-        sql, is_own = self._sql, run.parent_run_id is None
+        sql, is_own = self._sql, run.parent_run_id is None or run.own_session
         created, updated = to_micros(run.created_at), to_micros(run.updated_at)
         entered = (run.session_id, run.user_id, run.agent_id, int(is_own), created, updated)
         who = (run.status.value, run.user_id, run.agent_id, run.parent_run_id, run.last_seq, created, updated)

@@ -116,7 +116,7 @@ class SqliteStorage(Storage):
         lease_s: float = 30.0,
         alone: bool = False,
     ) -> Opening:
-        sql, is_own = self._sql, run.parent_run_id is None
+        sql, is_own = self._sql, run.parent_run_id is None or run.own_session
         created, updated = to_micros(run.created_at), to_micros(run.updated_at)
         ids = (run.run_id, run.session_id)
         who = (run.status.value, run.user_id, run.agent_id, run.parent_run_id, run.last_seq, created, updated)

@@ -222,8 +222,9 @@ def test_values_and_results_are_given(shop: Shop, agentrt: Command, call: Any, o
         (("drop", {"item": "x"}), ["--confirm", "--reject", "no"], "--reject stands alone"),
         (("drop", {"item": "x"}), ["--result", "x"], "makes its result itself: it needs to be confirmed"),
         (("drop", {"item": "x"}), ["--set", "item=y"], "has no field 'item'"),
+        (("send", {"what": "a"}), ["--set", "to=bob"], "also needs count"),
+        (("send", {"what": "a"}), ["--set", "to=bob", "--set", "count=many"], "field 'count': int expected"),
         (("print_label", {"text": "x"}), ["--confirm"], "nothing to confirm: it is to be executed outside"),
-        (("print_label", {"text": "x"}), ["--reject", "no"], "can't be rejected"),
         (("send", {"what": "a"}), ["--set", "to"], "FIELD=VALUE"),
         (("send", {"what": "a"}), ["--set", "from=bob"], "its fields: what, to, count"),
     ],
@@ -240,13 +241,45 @@ def test_a_decision_that_does_not_fit_is_refused_and_changes_nothing(
     assert json.loads(agentrt("runs", "show", run_id, "--json", *DB).out)["status"] == "PAUSED"
 
 
-def test_a_value_of_a_wrong_type_is_refused_with_exit_code_2(shop: Shop, agentrt: Command):
-    run_id = shop.run(("send", {"what": "a"}))
+@pytest.mark.parametrize("call", [("print_label", {"text": "x"}), ("send", {"what": "a"}), ("drop", {"item": "x"})])
+def test_whatever_is_waited_for_may_be_rejected(shop: Shop, agentrt: Command, call: Any):
+    ended = agentrt("runs", "decide", shop.run(call), "call_1", "--reject", "not today", "--json", *ON_AGENT)
 
-    ended = agentrt("runs", "decide", run_id, "call_1", "--set", "to=bob", "--set", "count=many", *ON_AGENT)
+    assert (ended.code, shop.ran) == (0, [])
+    assert "The user says: not today" in json.loads(ended.out)["content"]
 
-    assert (ended.code, "Traceback" in ended.out + ended.err) == (2, False)
-    assert "count" in ended.out
+
+def test_a_call_that_needs_a_yes_and_values_gets_both_or_neither(
+    storage: SqliteStorage, agentrt: Command, module: ModuleType
+):
+    @tool(requires_confirmation=True, requires_user_input=True, user_input_fields=["count"])
+    def order(count: int) -> str:
+        return f"ordered {count}"
+
+    def paused() -> str:
+        model = ScriptedModel(reply(tool_calls=[("order", {})]), "done")
+        agent = Agent(name="shop", model=model, tools=[order], storage=storage)
+        module.agent = agent  # pyright: ignore[reportAttributeAccessIssue]
+        return agent.run("go").run_id or ""
+
+    run_id = paused()
+    refused = agentrt("runs", "decide", run_id, "call_1", "--confirm", "--set", "count=many", *ON_AGENT)
+    assert refused.code == 2
+    assert json.loads(agentrt("runs", "show", run_id, "--json", *DB).out)["decisions"] == []
+
+    ended = agentrt("runs", "decide", run_id, "call_1", "--confirm", "--set", "count=3", "--json", *ON_AGENT)
+    assert (ended.code, json.loads(ended.out)["tools"][0]["result"]) == (0, "ordered 3")
+
+
+def test_who_decided_what_is_kept_and_shown(shop: Shop, agentrt: Command):
+    run_id = shop.run(("drop", {"item": "x"}), user_id="bob")
+    agentrt("runs", "decide", run_id, "call_1", "--reject", "too dear", "--by", "the boss", *ON_AGENT)
+
+    shown = agentrt("runs", "show", run_id, *DB).out
+    (decision,) = json.loads(agentrt("runs", "show", run_id, "--json", *DB).out)["decisions"]
+
+    assert "call_1  Reject: too dear by the boss" in shown
+    assert (decision["decision"], decision["reason"], decision["by"]) == ("Reject", "too dear", "the boss")
 
 
 def test_a_call_that_is_not_waited_for_is_answered_by_those_that_are(shop: Shop, agentrt: Command):
@@ -282,6 +315,16 @@ def test_recover_goes_on_asks_and_exits_with_3_until_it_is_answered(shop: Shop, 
     last = agentrt("runs", "recover", "shop:agent", *DB)
     assert (last.code, last.err) == (0, "Nothing to recover\n")
     assert shop.ran == ["paid 5"]
+
+
+def test_a_call_that_was_cut_is_made_again_or_has_its_result_but_not_both(shop: Shop, agentrt: Command):
+    run_id = shop.cut()
+    agentrt("runs", "recover", "shop:agent", *DB)
+
+    ended = agentrt("runs", "decide", run_id, "call_1", "--confirm", "--result", "paid it was", *ON_AGENT)
+
+    assert (ended.code, "but not both" in ended.err) == (2, True)
+    assert json.loads(agentrt("runs", "show", run_id, "--json", *DB).out)["decisions"] == []
 
 
 def test_recover_takes_the_agents_own_storage(shop: Shop, agentrt: Command):
@@ -341,12 +384,24 @@ def test_a_run_that_is_being_driven_is_cancelled(shop: Shop, agentrt: Command):
     assert response.status == "CANCELLED"
 
 
-def test_what_is_not_being_driven_can_not_be_cancelled(shop: Shop, agentrt: Command):
-    done, paused = shop.run(), shop.run(("drop", {"item": "x"}))
+def test_a_run_that_is_paused_is_cancelled(shop: Shop, agentrt: Command):
+    run_id = shop.run(("drop", {"item": "x"}))
 
-    assert agentrt("runs", "cancel", done, *DB).code == 1
-    ended = agentrt("runs", "cancel", paused, *DB)
-    assert (ended.code, "reject what it waits for" in ended.err) == (1, True)
+    ended = agentrt("runs", "cancel", run_id, "--reason", "no longer needed", *DB)
+    shown = json.loads(agentrt("runs", "show", run_id, "--json", *DB).out)
+
+    assert (ended.code, ended.out) == (0, "Cancelled: it waits no more\n")
+    assert (shown["status"], shown["waits_for"], shown["events"][-1]["content"]) == (
+        "CANCELLED",
+        [],
+        "no longer needed",
+    )
+
+
+def test_a_run_that_has_ended_can_not_be_cancelled(shop: Shop, agentrt: Command):
+    ended = agentrt("runs", "cancel", shop.run(), *DB)
+
+    assert (ended.code, "there is nothing to cancel" in ended.err) == (1, True)
 
 
 def test_a_run_is_followed_to_its_end(shop: Shop, agentrt: Command):

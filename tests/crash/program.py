@@ -154,7 +154,7 @@ async def many(task: Task, storage: Storage, world: World) -> None:
     async def one(name: str) -> None:
         async for event in agent("parallel", storage, world).arun("go", run_id=name, session_id=name, stream=True):
             if event.event in ("RunStarted", "RunCompleted"):
-                print(event.event, name, flush=True)
+                print(f"{event.event} {name}", flush=True)
 
     await asyncio.gather(*(one(f"{task.name}-{number}") for number in range(20)))
 

@@ -40,7 +40,9 @@ def check(scenario: str, found: dict[str, Any], read: list[str]) -> None:
         assert state.get("unmarked", ["u"]) == ["u"]
         calls = 6
     assert unknown <= 1
-    assert sum(key.startswith("note ") for key in world) == (3 if scenario == "conversation" else 2)  # each with one key
+    assert sum(key.startswith("note ") for key in world) == (
+        3 if scenario == "conversation" else 2
+    )  # each with one key
     # no orphan call
     open_ids: list[str] = []
     for message in found["messages"]:

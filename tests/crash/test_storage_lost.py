@@ -54,23 +54,25 @@ def once(world: World, run_id: str) -> bool:
     return done["paid 5"] == done["paid 7"] == 1 and done.get("act z", 0) <= 1
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_while_many_runs_commit(kind: str, processes: Processes, tmp_path: Path) -> None:
+def test_killed_while_many_runs_commit(kind: str, times: int, processes: Processes, tmp_path: Path) -> None:
     url, chance = new_url(kind, tmp_path), random.Random(7)
     kills = recovered = 0
-    for number in range(20):
+    for number in range(times):
         name, side = f"m{number}", str(tmp_path / f"side-{number}.db")
         code, said = processes.do(Task("many", "parallel", url, side, name, seconds=chance.uniform(0.02, 0.3)))
+        assert code in (KILLED, 0), said
         kills += code == KILLED
         if kind == "sqlite":
             with contextlib.closing(sqlite3.connect(url)) as file:
                 assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         code, ended = processes.do(Task("all", "parallel", url, side, name))
         assert code == 0, ended
-        assert all(line.startswith("Run") for line in said), said
         recovered += len(ended)
         asyncio.run(check_many(url, {line.split()[1] for line in said}, set(ended), World(side)))
-    assert kills > 10 and recovered > 20, (kills, recovered)
+    assert kills > times / 2 and recovered > times, (kills, recovered)
 
 
 async def check_many(url: str, begun: set[str], recovered: set[str], world: World) -> None:
@@ -282,7 +284,9 @@ async def test_a_tool_that_blocks_the_loop_for_longer_than_the_lease_keeps_its_r
         taken.extend(said)
         return "acted"
 
-    model = FunctionModel(lambda r: FINAL if r.messages[-1].role == "tool" else reply(tool_calls=[("act", {"item": "x"})]))
+    model = FunctionModel(
+        lambda r: FINAL if r.messages[-1].role == "tool" else reply(tool_calls=[("act", {"item": "x"})])
+    )
     blocking = Agent(agent_id="a", model=model, tools=[act], storage=storage)
     if renewed:
         assert (await blocking.arun("go", run_id="r", session_id="s")).content == FINAL

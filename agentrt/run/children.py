@@ -1,0 +1,134 @@
+"""Runs that a call of another run consists of: begun or gone on with, told in the other's stream, waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from agentrt.run import owner
+from agentrt.run.context import RunContext
+from agentrt.run.delegate import Delegate
+from agentrt.run.encoding import event_from_json
+from agentrt.run.events import BaseEvent, DeltaEvent
+from agentrt.run.limits import Spent, count_again
+from agentrt.run.response import RunResponse, RunStatus
+from agentrt.run.run import Run, live
+from agentrt.run.stream import RunStream, wait_for_end
+
+LOOK_S = 0.5
+"""How often it is looked whether the lease of a run whose owner can't be seen from here has run out."""
+
+
+async def run_children(ctx: RunContext[Any]) -> list[RunResponse[Any]]:
+    """Drive the runs of the call that is being made, together; return what has come of each, in their order.
+
+    Those of them that have ended are not driven again. One that failed has the status FAILED, and says why.
+    """
+    run = live[ctx.run_id]
+    call = next(e for e in reversed(run.executions) if e.tool_call_id == ctx.tool_call_id)
+    function = run.tools[call.tool_name]
+    assert isinstance(function, Delegate)
+    children = function.open_runs(run, call)
+    call.child_run_ids = [child.run_id for child in children]
+    for child in children:
+        child.of_call = call.tool_call_id
+        run.children[child.run_id] = child
+    async with asyncio.TaskGroup() as group:
+        for child in children:
+            group.create_task(_run_child(run, child, with_events=function.stream_events))
+    return [run.members[child.run_id] for child in children]
+
+
+async def _run_child(run: Run, child: Run, *, with_events: bool) -> None:
+    paused = run.members.get(child.run_id)
+    if paused is not None:
+        child.decided = paused.tools_with_members  # as they were decided on this run
+    stream = RunStream[Any](child, events=False)
+    child.stream = run.stream and with_events
+    if run.epoch > 1:
+        await _wait_until_left(child)
+        if with_events:
+            await _catch_up(run, child)
+    if with_events:
+        # a run that is not driven here only repeats its last event, which has been told
+        child.journal.readers.append(lambda event: _forward(run, event) if child.stored else None)
+    try:
+        run.members[child.run_id] = await _result(stream, run)
+    except Exception as error:
+        response: RunResponse[Any] = getattr(error, "run_response", None) or child.touch()
+        response.status = RunStatus.FAILED
+        response.error = response.error or f"{type(error).__name__}: {error}"
+        run.members[child.run_id] = response
+    if not child.stored:
+        _count_earlier(child, run.members[child.run_id])
+
+
+async def _result(stream: RunStream[Any], run: Run) -> RunResponse[Any]:
+    """What comes of a child's run; it is cancelled with the run that waits for it, and for the same reason."""
+    driver = stream.start()
+    try:
+        return await asyncio.shield(driver)
+    except asyncio.CancelledError:
+        if not driver.done():
+            stream.cancel(run.cancel_reason or "the run that began it ended")
+            await wait_for_end([driver])
+        raise
+
+
+def _count_earlier(child: Run, response: RunResponse[Any]) -> None:
+    """Count what a run has used that had ended before, or that waits still."""
+    below = replace(response.total_usage, model_calls=0)
+    child.below = Spent(model_calls=response.total_usage.model_calls, tool_calls=len(response.tools), usage=below)
+    child.response.usage = replace(below, **dict.fromkeys(below.__dataclass_fields__, 0))
+    count_again(child)
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+def _forward(run: Run, event: BaseEvent) -> None:
+    """Tell an event of a child's run in this one's stream, at this one's place: as it is, but for where it stands."""
+    told = replace(event)
+    if isinstance(told, DeltaEvent):
+        told.offset = run.offset
+        run.offset += len(told.content)
+        run.journal.delta(told)
+    else:
+        run.journal.add(told)
+        run.journal.write_soon()
+
+
+async def _catch_up(run: Run, child: Run) -> None:
+    """Tell the facts of a child's run that a crash kept from being told: those after as many as are known here.
+
+    Each fact of a child's run, and of those below it, is told once and in order, so their number is the place.
+    """
+    if not run.journal.keeps:
+        return
+    parents: dict[str, str] = {}
+    facts: Counter[str] = Counter()
+    for _, text in await run.storage.load_events(run.run_id):
+        event = json.loads(text)
+        parents[event["run_id"]] = event.get("parent_run_id") or ""
+        facts[event["run_id"]] += 1
+    told = sum(count for run_id, count in facts.items() if _is_below(run_id, child.run_id, parents))
+    for _, text in (await run.storage.load_events(child.run_id))[told:]:
+        _forward(run, event_from_json(text))
+
+
+def _is_below(run_id: str, top: str, parents: dict[str, str]) -> bool:
+    while run_id and run_id != top:
+        run_id = parents.get(run_id, "")
+    return run_id == top
+
+
+async def _wait_until_left(child: Run) -> None:
+    """Of a child whose owner can't be seen from here, wait until its lease is over: that of its parent's run is."""
+    while (stored := await child.storage.load_run(child.run_id)) is not None:
+        unseen = stored.status is RunStatus.RUNNING and owner.is_alive(stored.owner, child.run_id) is None
+        if not unseen or stored.lease_expired:
+            return
+        await asyncio.sleep(LOOK_S)
