@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agentrt.run.context import RunContext
     from agentrt.run.limits import RunLimits
     from agentrt.run.response import RunResponse, RunStatus
+    from agentrt.team import Team
     from agentrt.tools import Function, Toolkit, tool
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ __all__ = [
     "RunLimits",
     "RunResponse",
     "RunStatus",
+    "Team",
     "Toolkit",
     "Video",
     "__version__",
@@ -51,6 +53,7 @@ _HOMES = {
     "RunLimits": "agentrt.run.limits",
     "RunResponse": "agentrt.run.response",
     "RunStatus": "agentrt.run.response",
+    "Team": "agentrt.team",
     "Toolkit": "agentrt.tools",
     "Video": "agentrt.media",
     "tool": "agentrt.tools",

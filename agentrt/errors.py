@@ -33,6 +33,7 @@
     │   ├── CodecError                a value that storage can't hold; path
     │   ├── RunNotFound
     │   ├── SessionNotFound
+    │   ├── MemoryNotFound
     │   ├── RunBusy                   the run is being driven elsewhere
     │   ├── SessionBusy               another run of the session is being driven
     │   ├── RunMismatch               the run_id is known, with another input
@@ -284,6 +285,10 @@ class RunNotFound(StorageError):
 
 class SessionNotFound(StorageError):
     """No session of this id is stored here."""
+
+
+class MemoryNotFound(StorageError):
+    """This user has no memory of this id."""
 
 
 class RunBusy(StorageError):

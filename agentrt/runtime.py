@@ -16,11 +16,11 @@ from agentrt.errors import AlreadyContinued, ConfigurationError, DecisionRefused
 from agentrt.run import owner
 from agentrt.run.attach import attach, cancel_run
 from agentrt.run.background import RunHandle
+from agentrt.run.deciding import decide_one, expire, response_of
 from agentrt.run.decisions import Decision, Requirement
 from agentrt.run.events import RunEvent
 from agentrt.run.lease import LEASE_S
 from agentrt.run.response import CancelMode, RunResponse, RunStatus
-from agentrt.run.resume import decide_one, expire, response_of
 from agentrt.run.run import log, new_id
 from agentrt.sessions import Sessions
 from agentrt.storage.base import RunChange, Storage, StoredRun
@@ -32,7 +32,7 @@ GRACE_S = 10.0
 
 
 class Runtime:
-    """Agents by id over one storage: `async with Runtime(agents=[…], storage=…) as runtime:`.
+    """Agents and teams by id over one storage: `async with Runtime(agents=[…], teams=[…], storage=…) as runtime:`.
 
     An agent without storage of its own gets the runtime's. Its runs never use implicit sessions. Leaving the `async
     with` waits up to `grace_s` for the runs that `start` began; those that still go on are let go of as they are, for
@@ -43,6 +43,7 @@ class Runtime:
         self,
         *,
         agents: Iterable[Agent[Any]] = (),
+        teams: Iterable[Agent[Any]] = (),
         storage: Storage,
         may_decide: MayDecide | None = None,
         grace_s: float = GRACE_S,
@@ -53,7 +54,7 @@ class Runtime:
         self._grace_s = grace_s
         self._agents: dict[str, Agent[Any]] = {}
         self._handles: set[RunHandle[Any]] = set()
-        for agent in agents:
+        for agent in (*agents, *teams):
             agent_id = agent.agent_id or agent.name
             if agent_id is None:
                 raise ConfigurationError(f"A runtime knows agents by id: give {agent!r} an agent_id or a name")
@@ -101,10 +102,13 @@ class Runtime:
             yield event
 
     async def continue_run(self, run_id: str, **options: Unpack[ContinueOptions]) -> RunResponse[Any]:
-        """Go on with a run that paused or failed, or whose owner is gone. Raises `RunBusy`, `AlreadyContinued`."""
-        stored = await self._load(run_id)
+        """Go on with a run that paused or failed, or whose owner is gone. Raises `RunBusy`, `AlreadyContinued`.
+
+        With a team's when the run is a member's.
+        """
+        stored = await self._load_top(run_id)
         options.setdefault("user_id", stored.user_id)
-        return await self.agent(stored.agent_id or "").acontinue_run(run_id=run_id, **options)
+        return await self.agent(stored.agent_id or "").acontinue_run(run_id=stored.run_id, **options)
 
     async def requirements(
         self, *, open: bool = True, user_id: str | None = None, session_id: str | None = None
@@ -117,6 +121,8 @@ class Runtime:
         async for stored in self._stored(RunStatus.PAUSED):
             if user_id not in (None, stored.user_id) or session_id not in (None, stored.session_id):
                 continue
+            if "of_call" in stored.input:
+                continue  # its parent's run says what it waits for
             whole = await expire(self.storage, await self._load(stored.run_id))
             waiting = response_of(whole).requirements
             found += waiting if open else response_of(whole, decided=False).requirements
@@ -127,16 +133,19 @@ class Runtime:
 
         The first decision about a requirement counts; this returns the requirement as it is decided. The run goes on
         with `continue_run`, or `recover`. Raises `DecisionRefused` (also when `may_decide` refuses), `RunNotFound`,
-        `AlreadyContinued` when the run does not wait any more.
+        `AlreadyContinued` when the run does not wait any more. What a member of a team waits for is decided on the
+        team's run; it may be addressed by the run of either.
         """
-        stored = await self._load(run_id)
-        run = self.agent(stored.agent_id or "").reopened(run_id, user_id=stored.user_id)
-        asked = next((r for r in response_of(stored).requirements if r.tool_call_id == tool_call_id), None)
+        stored = await self._load_top(run_id)
+        of_run = run_id if run_id != stored.run_id else None
+        run = self.agent(stored.agent_id or "").reopened(stored.run_id, user_id=stored.user_id)
+        waits = [r for r in response_of(stored).requirements if r.tool_call_id == tool_call_id]
+        asked = next((r for r in waits if of_run in (None, r.run_id)), None)
         if self._may_decide is not None and asked is not None:
             allowed = self._may_decide(asked, decision, by)
             if not (await allowed if inspect.isawaitable(allowed) else allowed):
                 raise DecisionRefused(f"{by or 'Nobody'} may not decide about call {tool_call_id!r} of run {run_id!r}")
-        return await decide_one(run, stored, tool_call_id, decision, by)
+        return await decide_one(run, stored, tool_call_id, decision, by, of_run=of_run)
 
     async def cancel(self, run_id: str, reason: str = "cancelled", *, mode: CancelMode = "now") -> bool:
         """Cancel a run that is being driven, in whatever process, or paused. Returns False when it is neither."""
@@ -146,7 +155,7 @@ class Runtime:
         """Continue all runs whose owner is gone, and return what came of each: done, failed, or paused to ask.
 
         Paused runs for which all is decided, or has expired, are continued, too. Runs of agents that this runtime does
-        not know are left alone. Sub-agents' runs end with their parent's.
+        not know are left alone. Members' runs go on with their team's, other sub-agents' runs end with their parent's.
         """
         gone = [run async for run in self._stored(RunStatus.RUNNING) if _is_gone(run)]
         async for run in self._stored(RunStatus.PAUSED):
@@ -154,7 +163,7 @@ class Runtime:
             if not response_of(whole).requirements:
                 gone.append(run)
         for run in gone:
-            if run.parent_run_id is not None:
+            if run.parent_run_id is not None and not await self._goes_on_with_parent(run):
                 await self._end_child(run)
         own = [run for run in gone if run.parent_run_id is None and run.agent_id in self._agents]
         recovered = await asyncio.gather(*map(self._recover, own))
@@ -184,6 +193,18 @@ class Runtime:
         )
         change = RunChange(run_id=stored.run_id, session_id=stored.session_id, epoch=epoch, status=RunStatus.CANCELLED)
         await self.storage.commit(change)
+
+    async def _goes_on_with_parent(self, stored: StoredRun) -> bool:
+        """Is it what a call of its parent's run consists of, which is still to come to an end?"""
+        parent = await self.storage.load_run(stored.parent_run_id or "") if "of_call" in stored.input else None
+        return parent is not None and not parent.status.is_terminal
+
+    async def _load_top(self, run_id: str) -> StoredRun:
+        """Return the run, or when it is a member's, that of the outermost team."""
+        stored = await self._load(run_id)
+        while stored.parent_run_id is not None and "of_call" in stored.input:
+            stored = await self._load(stored.parent_run_id)
+        return stored
 
     async def _load(self, run_id: str) -> StoredRun:
         stored = await self.storage.load_run(run_id)

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 from agentrt import _sync
 from agentrt.errors import RunNotFound, SessionAccessDenied, SessionNotFound
 from agentrt.models.message import Message
+from agentrt.run.deciding import response_of
 from agentrt.run.encoding import event_from_json, plain_json
 from agentrt.run.events import RunEvent
 from agentrt.run.history import flatten
 from agentrt.run.response import RunResponse
-from agentrt.run.resume import response_of
 from agentrt.storage.base import Storage, StoredRun, StoredSession
 
 T = TypeVar("T")
@@ -65,9 +65,23 @@ class Sessions:
         await self._storage.replace_state(session_id, state)
 
     async def adelete(self, session_id: str) -> None:
-        """Delete the session with its runs, their steps and events."""
+        """Delete the session with its runs, their steps and events; with it the sessions of a team's members."""
         await self.aget(session_id)
+        for below in await self._sessions_below(session_id):
+            await self._storage.delete_session(below)
         await self._storage.delete_session(session_id)
+
+    async def _sessions_below(self, session_id: str) -> set[str]:
+        below: set[str] = set()
+        before: int | None = None
+        while runs := await self._storage.list_runs(session_id, before=before):
+            responses = [response_of(run) for run in runs]
+            while responses:
+                members = responses.pop().member_responses
+                below.update(member.session_id for member in members if member.session_id is not None)
+                responses += members
+            before = runs[-1].number
+        return below - {session_id}
 
     async def amessages(self, session_id: str, *, runs: int | None = None) -> builtins.list[Message]:
         """Return the messages of the session's last `runs` ended runs (None: all), oldest first."""

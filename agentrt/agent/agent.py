@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
 
-from typing_extensions import Unpack
+from typing_extensions import TypeForm, Unpack
 
 from agentrt import _sync
 from agentrt._threads import run_in_thread
@@ -23,6 +23,7 @@ from agentrt.run.background import RunHandle
 from agentrt.run.budget import Budget
 from agentrt.run.context import RunContext
 from agentrt.run.definition import Instructions, RunDefinition, Tools
+from agentrt.run.delegate import child_run_id
 from agentrt.run.events import RunEvent
 from agentrt.run.history import flatten
 from agentrt.run.journal import Journal
@@ -36,6 +37,7 @@ from agentrt.utils.log import library_logger
 
 if TYPE_CHECKING:
     from agentrt.storage.base import Storage
+    from agentrt.tools.function import Function
 
 _overrides: ContextVar[Mapping[int, Mapping[str, Any]] | None] = ContextVar("agentrt_overrides", default=None)
 
@@ -53,7 +55,7 @@ class ContinueOptions(TypedDict, total=False):
     limits: RunLimits
     budget: Budget | None
     dependencies: Any
-    response_model: type[Any]
+    response_model: type[Any] | TypeForm[Any] | Mapping[str, Any] | None
     images: Iterable[Any]
     audio: Iterable[Any]
     videos: Iterable[Any]
@@ -233,8 +235,9 @@ class Agent(RunDefinition[Out]):
 
     async def aclose(self) -> None:
         """Close the connections that this agent's model and storage hold. Both open again when they are used again."""
-        if isinstance(self.model, Model):
-            await self.model.aclose()
+        for model in (self.model, self.parser_model, self.reasoning_model):
+            if isinstance(model, Model):
+                await model.aclose()
         if self.storage is not None:
             await self.storage.aclose()
 
@@ -333,6 +336,13 @@ class Agent(RunDefinition[Out]):
         return response
 
     @property
+    def team_session_state(self) -> dict[str, Any] | None:
+        """In a run of a team or of its members: the live state that they share, the outermost team's. Else None."""
+        bound: Run | None = self.__dict__.get("_run")
+        team = bound.shared if bound is not None else None
+        return team.state if team is not None else None
+
+    @property
     def is_paused(self) -> bool:
         """Does the newest run wait for somebody? See `run_response`."""
         return self.run_response.is_paused
@@ -360,6 +370,16 @@ class Agent(RunDefinition[Out]):
         return _sync.call(self.aget_messages_for_session, session_id, instead="aget_messages_for_session")
 
     # --- definitions ---------------------------------------------------------------------------------------------
+
+    def as_tool(self, name: str | None = None, description: str | None = None, **options: Any) -> Function:
+        """Return a tool by which another agent's model hands this one a task, and gets its answer.
+
+        The run of a call is a child run with messages and a session of its own. What it waits for is decided on the
+        run that made the call. `options` are those of `@tool`.
+        """
+        from agentrt.agent._as_tool import agent_tool
+
+        return agent_tool(self, name, description, options)
 
     @contextmanager
     def override(self, **changes: Any) -> Generator[None, None, None]:
@@ -412,13 +432,37 @@ class Agent(RunDefinition[Out]):
             stream=shown.get("stream", False),
             markdown=shown.get("markdown", self.markdown),
             show_tool_calls=self.show_tool_calls,
-            show_reasoning=shown.get("show_reasoning", True) or shown.get("show_full_reasoning", False),
+            show_reasoning=shown.get("show_reasoning", True),
+            show_full_reasoning=shown.get("show_full_reasoning", False),
+            show_members_responses=bool(self.given("show_members_responses")),
             console=shown.get("console"),
         )
 
     def reopened(self, run_id: str, *, user_id: str | None) -> Run:
         """Make the run that a stored one goes on as, for a runtime that acts on it."""
         return self._reopen(None, run_id, None, {"user_id": user_id})
+
+    def open_for(self, parent: Run, input: Any, *, name: str, call: ToolExecution, **changes: Any) -> Run:
+        """Make the run of this agent that a call of `parent`'s model consists of: see `Delegate`.
+
+        It is kept where its parent is, in a session of its own below its parent's.
+        """
+        member = self.copy(storage=parent.storage, **changes)
+        member.__dict__["_original"] = self._self()
+        definition, original = member._for_run({})
+        run = definition._make(
+            definition,
+            _views.record_of(original),
+            parent=parent,
+            run_id=child_run_id(parent, call, name),
+            named=True,
+            session_id=f"{parent.session_id}/{name}",
+            user_id=parent.user_id,
+            input=to_messages(input, {}),
+        )
+        run.team = run.team or parent.team
+        run.path = (*parent.path, name)
+        return run
 
     def _reopen(
         self,
@@ -432,7 +476,7 @@ class Agent(RunDefinition[Out]):
             response = self.run_response
         definition, original = self._for_run(options)
         if decided is None:
-            decided = response.tools if response is not None else ()
+            decided = response.tools_with_members if response is not None else ()
         run = self._make(
             definition,
             _views.record_of(original),
@@ -459,7 +503,7 @@ class Agent(RunDefinition[Out]):
         return changed, original
 
     def _make(self, definition: Agent[Any], record: _views.Record, **fields: Any) -> Run:
-        parent = current_run.get()
+        parent: Run | None = fields.pop("parent", None) or current_run.get()
         limits = definition.limits or _LIMITS
         if definition.tool_call_limit is not None:
             limits = replace(limits, tool_calls=definition.tool_call_limit)
@@ -483,6 +527,7 @@ class Agent(RunDefinition[Out]):
         if definition.debug_mode:
             run.debug = library_logger("run", debug=True)
         run.response = new_response(run.run_id, run.session_id, run.user_id, definition)
+        run.response.parent_run_id = parent.run_id if parent is not None else None
         return run
 
     def _stream(

@@ -9,9 +9,9 @@ from typing import Any
 from agentrt.errors import RunNotFound
 from agentrt.models.message import Message
 from agentrt.run import owner
+from agentrt.run.deciding import response_of
 from agentrt.run.decisions import Decided, open_kinds
 from agentrt.run.response import RunResponse, RunStatus, ToolExecution
-from agentrt.run.resume import response_of
 from agentrt.run.tool_calls import arguments_of
 from agentrt.storage.base import Storage, StoredRun, StoredSession
 from agentrt.tools.results import to_text

@@ -1,12 +1,16 @@
-"""The bytes of media, for providers that take them inline: files are read, and URLs that they don't take are fetched."""
+"""The bytes of media, for providers that take them inline: files are read, URLs that they don't take are fetched."""
 
 from __future__ import annotations
 
+import base64
+import mimetypes
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import anyio
 
@@ -14,12 +18,13 @@ from agentrt.errors import ModelBadRequest, ModelConnectionError, ModelError
 from agentrt.media import File, Media, MediaLimits
 from agentrt.models._failures import Source
 from agentrt.models._fetch import FetchFailed, FetchRefused, fetch
-from agentrt.models._media import media_of
+from agentrt.models._media import file_name, media_of
 from agentrt.models.message import Message
 
 RECENT_BYTES = 64_000_000
-_recent: OrderedDict[tuple[str, MediaLimits], tuple[bytes, str | None]] = OrderedDict()
-"""What was fetched last: each model call of a run sends its media again, and must send the same."""
+RECENT_S = 300.0
+_recent: OrderedDict[tuple[str, MediaLimits], tuple[float, bytes, str | None]] = OrderedDict()
+"""What was fetched last, and when: each model call of a run sends its media again, and should send the same."""
 
 
 async def with_content(
@@ -33,7 +38,7 @@ async def with_content(
         return messages
 
     async def of(media: Sequence[Any] | None) -> list[Any] | None:
-        return media and [await _with_data(medium, takes_url, limits, source) for medium in media]
+        return None if media is None else [await _with_data(medium, takes_url, limits, source) for medium in media]
 
     return [
         replace(
@@ -49,10 +54,8 @@ async def with_content(
     ]
 
 
-async def _with_data(
-    medium: Media, takes_url: Callable[[Media], bool], limits: MediaLimits, source: Source
-) -> Media:
-    if medium.url is not None and (medium.url.startswith("data:") or takes_url(medium)):
+async def _with_data(medium: Media, takes_url: Callable[[Media], bool], limits: MediaLimits, source: Source) -> Media:
+    if medium.url is not None and takes_url(medium):
         return medium
     kind: str | None = None
     try:
@@ -60,6 +63,8 @@ async def _with_data(
             content = medium.data
         elif medium.path is not None:
             content = await anyio.to_thread.run_sync(_read, Path(medium.path), limits)
+        elif medium.url is not None and medium.url.startswith("data:"):
+            content, kind = _of_data_url(medium.url)
         else:
             content, kind = await _fetched(medium.url or "", limits)
         if len(content) > limits.max_bytes:
@@ -70,10 +75,20 @@ async def _with_data(
         raise _failure(ModelConnectionError, medium, source, error) from error
     if medium.data is not None:
         return medium
-    known: dict[str, Any] = {"mime_type": medium.mime_type or _named_type(medium) or kind}
-    if isinstance(medium, File) and medium.name is None:
-        known["name"] = _name(medium) or None
+    known: dict[str, Any] = {"mime_type": medium.mime_type or mimetypes.guess_type(file_name(medium))[0] or kind}
+    if isinstance(medium, File):
+        known["name"] = medium.name or file_name(medium) or None
     return replace(medium, url=None, path=None, data=content, **known)
+
+
+def _of_data_url(url: str) -> tuple[bytes, str | None]:
+    head, _, data = url[len("data:") :].partition(",")
+    kind, *options = head.split(";")
+    try:
+        content = base64.b64decode(data, validate=True) if "base64" in options else unquote_to_bytes(data)
+    except ValueError as error:
+        raise FetchRefused(f"its data: URL is broken: {error}") from error
+    return content, kind or None
 
 
 def _read(path: Path, limits: MediaLimits) -> bytes:
@@ -85,26 +100,14 @@ def _read(path: Path, limits: MediaLimits) -> bytes:
 async def _fetched(url: str, limits: MediaLimits) -> tuple[bytes, str | None]:
     key = (url, limits)
     found = _recent.get(key)
-    if found is None:
-        found = _recent[key] = await fetch(url, limits)
-        while sum(len(content) for content, _ in _recent.values()) > RECENT_BYTES and len(_recent) > 1:
+    if found is None or time.monotonic() - found[0] > RECENT_S:
+        content, kind = await fetch(url, limits)
+        found = _recent[key] = (time.monotonic(), content, kind)
+        while sum(len(content) for _, content, _ in _recent.values()) > RECENT_BYTES and len(_recent) > 1:
             _recent.popitem(last=False)
-    _recent.move_to_end(key)
-    return found
-
-
-def _named_type(medium: Media) -> str | None:
-    import mimetypes
-
-    return mimetypes.guess_type(_name(medium))[0]
-
-
-def _name(medium: Media) -> str:
-    if medium.path is not None:
-        return Path(medium.path).name
-    return (medium.url or "").partition("?")[0].rpartition("/")[2]
+    return found[1:]
 
 
 def _failure(kind: type[ModelError], medium: Media, source: Source, error: Exception) -> ModelError:
-    which = medium.url or medium.path or "data"
+    which = (medium.url or str(medium.path or "data"))[:200]
     return source.make(kind, f"{type(medium).__name__} {which} can't be sent: {error}")

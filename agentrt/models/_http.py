@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping
+from dataclasses import replace
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Protocol, cast
 
 import jiter
 
 from agentrt.errors import ConfigurationError, ModelError, ModelTimeout, ModelUnavailable
+from agentrt.media import Media, MediaLimits
 from agentrt.models import _clients
+from agentrt.models._content import with_content
 from agentrt.models._failures import Source
 from agentrt.models._sse import SSEParser
-from agentrt.models.base import Model
+from agentrt.models.base import Model, ModelRequest
 
 DRAIN_S = 1.0
 """How long the end of a body is waited for once its last event was read, so that the connection can be used again."""
@@ -40,6 +43,8 @@ class SDKModel(Model):
     extra_query: Mapping[str, object] | None = None
     extra_body: Mapping[str, Any] | None = None
     """Put into the request last; a value of None takes that key out."""
+    media_limits: MediaLimits = MediaLimits()
+    """What may be read of files, and fetched of URLs that the provider does not take."""
 
     sdk: ClassVar[str] = ""
     """The SDK's name, for `pip install`."""
@@ -59,6 +64,10 @@ class SDKModel(Model):
     def client_options(self) -> tuple[Hashable, ...]:
         """Everything given to this model that its SDK client depends on."""
         return (self.base_url, self.api_key)
+
+    def takes_url(self, media: Media) -> bool:
+        """Whether the provider itself fetches what is at this medium's URL."""
+        return False
 
     # --- what the adapters use ------------------------------------------------------------------------------------
 
@@ -97,6 +106,11 @@ class SDKModel(Model):
             f"{type(self).__name__} has no API key: export {self.environment[0]}=… or give it api_key=… "
             f'(any text, such as "none", for a server that wants no key). The {self.sdk} SDK says: {reason}'
         )
+
+    async def with_content(self, request: ModelRequest, source: Source) -> ModelRequest:
+        """The request with the bytes of its media, but for URLs that the provider takes. Raises `ModelError`."""
+        messages = await with_content(request.messages, self.takes_url, self.media_limits, source)
+        return request if messages is request.messages else replace(request, messages=messages)
 
     async def post(
         self, path: str, body: dict[str, Any], source: Source, *, stream: bool, headers: Mapping[str, str] | None = None

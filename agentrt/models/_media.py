@@ -37,11 +37,19 @@ def media_bytes(media: Media) -> bytes:
     return Path(media.path).read_bytes()
 
 
+def file_name(media: Media) -> str:
+    """The last part of its path or URL."""
+    if media.path is not None:
+        return Path(media.path).name
+    url = media.url or ""
+    return "" if url.startswith("data:") else url.partition("?")[0].rpartition("/")[2]
+
+
 def mime_type(media: Media, content: bytes, default: str) -> str:
     """The type that was given, else the one of the file's name, else the one that its first bytes tell."""
     if media.mime_type is not None:
         return media.mime_type
-    if media.path is not None and (guess := mimetypes.guess_type(str(media.path))[0]):
+    if media.data is None and (guess := mimetypes.guess_type(file_name(media))[0]):
         return guess
     if content[:4] == b"RIFF":
         return "image/webp" if content[8:12] == b"WEBP" else "audio/wav"

@@ -15,6 +15,8 @@ _ADAPTERS: dict[str, str] = {
     "openai": "openai:OpenAIChat",
     "anthropic": "anthropic:Claude",
     "local": "local:LocalModel",
+    "google": "google:Gemini",
+    "gemini": "google:Gemini",
     "responses": "openai:OpenAIResponses",
     "azure": "azure:AzureOpenAI",
     "deepseek": "deepseek:DeepSeek",
@@ -34,6 +36,8 @@ _HINTS = (
     ("o3", "openai"),
     ("o4", "openai"),
     ("claude", "anthropic"),
+    ("gemini-", "google"),
+    ("gemma", "google"),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import ClassVar
 
+from agentrt.media import Media
 from agentrt.models.openai.like import OpenAILike
 
 
@@ -16,6 +17,9 @@ class Ollama(OpenAILike):
     id: str = "llama3.1"
     name: str = "ollama"
     base_url: str | None = "http://localhost:11434/v1"
+
+    def takes_url(self, media: Media) -> bool:
+        return False  # it fetches nothing
 
     def address(self) -> str:
         host = os.environ.get("OLLAMA_HOST")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agentrt.errors import ModelRefused, OutputTruncated, OutputValidationError
 from agentrt.models.base import ModelAnswer, ModelRequest
 from agentrt.models.message import Message
-from agentrt.run.events import ModelCallReset
+from agentrt.run.events import ModelCallReset, OutputPartial
 from agentrt.run.limits import last_turn
 from agentrt.run.model_call import ask
 from agentrt.run.run import Run
@@ -80,7 +80,7 @@ async def _parse_by_model(run: Run, model: Any, output: Output, text: str) -> An
         last_turn(run)  # raises when no model call is left
         request = ModelRequest(messages=messages, stream=run.stream)
         output.put_into(request, model.capable())
-        answer = await ask(run, model, request, output, run.delta)
+        answer = await ask(run, model, request, output, _untold if corrections else run.delta)
         said = answer.message.content or ""
         _check_end(answer, output, said)
         try:
@@ -89,6 +89,9 @@ async def _parse_by_model(run: Run, model: Any, output: Output, text: str) -> An
             if corrections >= run.definition.output_retries or last_turn(run) is not None:
                 raise
             corrections += 1
-            run.fact(ModelCallReset(index=run.model_calls + 1))
             told = Message(role="user", content=output.correction(error))
             messages = [*messages, replace(answer.message, parts=None, provider=None), told]
+
+
+def _untold(_: OutputPartial) -> None:
+    """No part of an answer is told twice."""

@@ -10,11 +10,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TypeVar, cast
 
+from agentrt.run.deciding import response_of
 from agentrt.run.encoding import event_from_json, event_to_json
 from agentrt.run.events import BaseEvent, DeltaEvent, RunCancelled, RunCompleted, RunError, RunEvent, RunPaused
 from agentrt.run.owner import this_process
 from agentrt.run.response import CancelMode, RunResponse, RunStatus
-from agentrt.run.resume import response_of
 from agentrt.run.run import Run, live
 from agentrt.run.stream import Channel
 from agentrt.storage.base import LeaseNews, RunChange, Storage, StoredRun
@@ -52,6 +52,8 @@ async def _cancel_paused(storage: Storage, run_id: str, reason: str) -> bool:
     stored = await storage.load_run(run_id)
     if stored is None or stored.status is not RunStatus.PAUSED:
         return False
+    for member in response_of(stored).waiting_members:
+        await _cancel_paused(storage, member.run_id or "", reason)
     epoch = await storage.claim(run_id, epoch=stored.epoch, owner=this_process(), expect=[RunStatus.PAUSED])
     stored.status = RunStatus.CANCELLED
     event = _last_event(stored, run_id)
@@ -81,6 +83,8 @@ async def attach(
             async for event in events:
                 place = _after(event)
                 yield await _whole(storage, event)
+                if event.run_id != run_id:
+                    continue  # a member's, whose end is not the run's
                 if isinstance(event, RunPaused) and through_pauses:
                     if run is not None and run.driver is not None:
                         await asyncio.wait([run.driver])  # it leaves now; whoever goes on may be in another process

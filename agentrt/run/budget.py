@@ -15,13 +15,8 @@ from typing import Any, Self
 from agentrt.errors import BudgetExceeded, ConfigurationError
 from agentrt.models.base import Model, ModelRequest
 from agentrt.models.message import Message, Usage
+from agentrt.run.tokens import MESSAGE_TOKENS, tokens_of, tokens_of_message, tokens_said
 
-BYTES_PER_TOKEN = 3
-"""What a text is estimated by: more tokens than English has, about as many as Chinese has."""
-MESSAGE_TOKENS = 8
-"""What a message costs besides its text."""
-MEDIA_TOKENS = 1_600
-"""What an image, a sound, a video or a file is taken for."""
 OUTPUT_TOKENS = 4_096
 """What is reserved for the answer of a model that has no `max_tokens`."""
 
@@ -161,7 +156,7 @@ class Reservation:
         if usage.total_tokens:
             self._used = usage
         else:
-            text = _tokens(_said(said)) if said is not None else 0
+            text = tokens_said(said) if said is not None else 0
             self._used = Usage(input_tokens=self._may_take.input_tokens, output_tokens=text)
 
     def __enter__(self) -> Self:
@@ -185,31 +180,14 @@ class Reservation:
 def _estimate(model: Model, request: ModelRequest) -> Usage:
     tokens = 0
     for message in request.messages:
-        media = (message.images, message.audio, message.videos, message.files)
-        tokens += MESSAGE_TOKENS + MEDIA_TOKENS * sum(len(items) for items in media if items)
-        tokens += _tokens(max(_said(message), len(str(message.parts)) if message.parts else 0))
+        tokens += tokens_of_message(message)
     for tool in request.tools:
-        tokens += MESSAGE_TOKENS + _tokens(_size(tool.name) + _size(tool.description) + len(str(tool.parameters)))
+        tokens += MESSAGE_TOKENS + tokens_of(tool.name, tool.description, str(tool.parameters))
     if request.output is not None:
-        tokens += _tokens(len(str(request.output.schema)))
+        tokens += tokens_of(str(request.output.schema))
     limits = (getattr(model, name, None) for name in ("max_tokens", "max_completion_tokens"))
     output = next((limit for limit in limits if limit), OUTPUT_TOKENS)
     return Usage(input_tokens=tokens, output_tokens=output)
-
-
-def _said(message: Message) -> int:
-    calls = sum(_size(call.name) + _size(call.arguments) for call in message.tool_calls or ())
-    return _size(message.content) + _size(message.reasoning_content) + calls
-
-
-def _size(text: str | None) -> int:
-    if text is None or text.isascii():
-        return len(text or "")
-    return len(text.encode("utf-8", "surrogatepass"))
-
-
-def _tokens(size: int) -> int:
-    return -(-size // BYTES_PER_TOKEN)
 
 
 # --- prices ----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from agentrt.run.context import RunContext
 from agentrt.run.delegate import Delegate
 from agentrt.run.encoding import event_from_json
 from agentrt.run.events import BaseEvent, DeltaEvent
-from agentrt.run.limits import Spent, count_again
+from agentrt.run.limits import count_stored
 from agentrt.run.response import RunResponse, RunStatus
 from agentrt.run.run import Run, live
 from agentrt.run.stream import RunStream, wait_for_end
@@ -57,13 +57,17 @@ async def _run_child(run: Run, child: Run, *, with_events: bool) -> None:
         child.journal.readers.append(lambda event: _forward(run, event) if child.stored else None)
     try:
         run.members[child.run_id] = await _result(stream, run)
+    except asyncio.CancelledError:
+        if child.stored:
+            run.members[child.run_id] = child.response
+        raise
     except Exception as error:
         response: RunResponse[Any] = getattr(error, "run_response", None) or child.touch()
         response.status = RunStatus.FAILED
         response.error = response.error or f"{type(error).__name__}: {error}"
         run.members[child.run_id] = response
     if not child.stored:
-        _count_earlier(child, run.members[child.run_id])
+        count_stored(child)
 
 
 async def _result(stream: RunStream[Any], run: Run) -> RunResponse[Any]:
@@ -76,14 +80,6 @@ async def _result(stream: RunStream[Any], run: Run) -> RunResponse[Any]:
             stream.cancel(run.cancel_reason or "the run that began it ended")
             await wait_for_end([driver])
         raise
-
-
-def _count_earlier(child: Run, response: RunResponse[Any]) -> None:
-    """Count what a run has used that had ended before, or that waits still."""
-    below = replace(response.total_usage, model_calls=0)
-    child.below = Spent(model_calls=response.total_usage.model_calls, tool_calls=len(response.tools), usage=below)
-    child.response.usage = replace(below, **dict.fromkeys(below.__dataclass_fields__, 0))
-    count_again(child)
 
 
 # --- events ----------------------------------------------------------------------------------------------------------

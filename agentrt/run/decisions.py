@@ -130,7 +130,7 @@ def made(stored: ToolExecution, brought: ToolExecution) -> list[tuple[Requiremen
             decisions.append((kind, Resolve(to_text(brought.result))))
         elif kind in ("confirmation", "unknown_outcome") and brought.confirmed is True:
             decisions.append((kind, Confirm(args=brought.edited_args)))
-        elif kind in ("confirmation", "unknown_outcome") and brought.confirmed is False:
+        elif brought.confirmed is False:
             decisions.append((kind, Reject(reason=brought.confirmation_note)))
         elif kind == "user_input":
             given = {field.name: field.value for field in brought.user_input_schema or ()}

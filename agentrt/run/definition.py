@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeAlias, cast
 
+from typing_extensions import TypeForm
+
 from agentrt._options import Definition
 from agentrt.models.base import Model, ToolChoice
 from agentrt.run.budget import Budget
@@ -71,8 +73,8 @@ class RunDefinition(Definition, Generic[Out]):
     """Tokens and money that its runs share with whatever else has this budget; their child runs share it, too."""
     dependencies: Mapping[str, Any] | Any = None
     """What tools and instruction functions find in `ctx.dependencies`."""
-    response_model: type[Out] | Mapping[str, Any] | None = None
-    """The type of the answer, or a JSON schema; a text when not given."""
+    response_model: type[Out] | TypeForm[Out] | Mapping[str, Any] = str  # pyright: ignore[reportAssignmentType]  Out's default
+    """The type of the answer, or a JSON schema for it."""
     use_json_mode: bool = False
     """Ask for JSON by the provider's JSON mode and the prompt instead of by its schema support."""
     parse_response: bool = True

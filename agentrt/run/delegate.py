@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentrt.run.response import ToolExecution
 from agentrt.tools.function import Effect, Function
@@ -25,6 +25,9 @@ class Delegate(Function):
     effect: Effect | None = "idempotent"
     stream_events: bool = True
     """Are the events of those runs told in the stream of the run that makes the call?"""
+
+    def __init__(self, entrypoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(entrypoint, **options)
 
 
 def child_run_id(run: Run, call: ToolExecution, name: str) -> str:

@@ -220,7 +220,7 @@ class ModelCallCompleted(BaseEvent):
 
 @dataclass(slots=True, kw_only=True)
 class ModelCallReset(BaseEvent):
-    """The model call is made anew: drop what its cut attempt streamed."""
+    """The model is asked anew, as its answer was cut, or is not what was asked for: drop what that call streamed."""
 
     event: Literal["ModelCallReset"] = "ModelCallReset"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
     index: int = 0

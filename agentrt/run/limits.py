@@ -95,6 +95,14 @@ def count_again(run: Run) -> None:
             above = above.parent
 
 
+def count_stored(run: Run) -> None:
+    """Count what a run has used that is not driven here, for it had ended before, or waits still."""
+    own, total = Spent(usage=run.usage), Spent(usage=run.response.total_usage)
+    run.below = _sum(total, own, -1)
+    run.below.model_calls, run.below.tool_calls = total.usage.model_calls, len(run.response.tools)
+    count_again(run)
+
+
 def settled(run: Run) -> Spent:
     """What child runs have used, but for those that are gone on with when this run is: they bring theirs along."""
     with _lock:

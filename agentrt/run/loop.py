@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from agentrt.errors import AgentRTError, CodecError, ModelRefused, OutputTruncated, RunBusy
 from agentrt.run.answer import take_answer
+from agentrt.run.deciding import response_of
 from agentrt.run.events import (
     BaseEvent,
     RunCancelled,
@@ -30,7 +31,7 @@ from agentrt.run.limits import check_depth, deadline_of, last_turn, out_of_time
 from agentrt.run.model_call import call_model
 from agentrt.run.prepare import prepare
 from agentrt.run.response import RunResponse, RunStatus, StopReason
-from agentrt.run.resume import check_same, load, response_of, resume
+from agentrt.run.resume import check_same, load, resume
 from agentrt.run.run import Run, current_run, live, log
 from agentrt.run.tool_calls import interrupt, open_calls, run_calls, waits
 
@@ -104,7 +105,7 @@ async def _turns(run: Run) -> None:
     if run.limits.seconds is not None:
         run.deadline = loop.time() + run.limits.seconds
     deadline = deadline_of(run)
-    if open_calls(run) and not await _calls(run, deadline):
+    if open_calls(run) and (not await _calls(run, deadline) or _stopped_by_tool(run)):
         return
     if run.reasoner is not None and not run.reasoned:
         from agentrt.run.reasoning import reason  # which loads pydantic

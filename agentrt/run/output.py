@@ -78,8 +78,8 @@ class Output:
         if self.type.plain_words:
             try:
                 return self.type.check(text.strip())
-            except ValueError:
-                problem = problem or "it is none of the values"
+            except ValueError as error:
+                problem = problem or str(error)
         problem = problem or "it holds no complete JSON value"
         raise OutputValidationError(f"The answer does not fit the response model: {problem}", text=text)
 

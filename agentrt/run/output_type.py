@@ -230,7 +230,12 @@ def _members(given: Any) -> dict[str, Any]:
     kind = _bare(given)
     if _is_a(kind, BaseModel):
         fields = kind.model_fields.items()
-        return {_json_name(name, field): Annotated[field.annotation, field] for name, field in fields}
+        return {
+            _json_name(name, field): Annotated[field.annotation, *field.metadata]
+            if field.metadata
+            else field.annotation
+            for name, field in fields
+        }
     if is_typeddict(kind) or dataclasses.is_dataclass(kind):
         try:
             return get_type_hints(kind, include_extras=dataclasses.is_dataclass(kind))  # extras of others: NotRequired

@@ -79,8 +79,8 @@ async def _plan(run: Run, model: Model, planner: _Planner) -> None:
     while len(planner.steps) < most and last_turn(run) is None:
         request = ModelRequest(messages=messages, stream=run.stream)
         output.put_into(request, model.capable())
-        answer = await ask(run, model, request, output, planner.partial)
         before = len(planner.steps)
+        answer = await ask(run, model, request, output, planner.partial)
         planner.take(output, answer.message, most)
         last = planner.steps[-1] if len(planner.steps) > before else None
         if last is None or (last.next_action in (None, "final_answer") and len(planner.steps) >= least):

@@ -172,6 +172,14 @@ class Run:
         return self.response.usage
 
     @property
+    def shared(self) -> Run | None:
+        """The run of the outermost team that it works for: its state is what they all share."""
+        team = self.team
+        while team is not None and team.parent is not None and team.parent.team is not None:
+            team = team.parent.team
+        return team
+
+    @property
     def is_left(self) -> bool:
         """Is it to stay as it is stored, for whoever goes on with it, or with the run that it is a part of?"""
         above = self.parent

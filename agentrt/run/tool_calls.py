@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -190,7 +193,35 @@ async def _intend(run: Run, executions: list[ToolExecution]) -> None:
 
 
 async def _run_one(run: Run, execution: ToolExecution, function: Function) -> None:
+    if function.stateful and run.shared is not None:
+        async with _with_team_state(run, run.shared):
+            await _run_and_take(run, execution, function)
+    else:
+        await _run_and_take(run, execution, function)
+
+
+_held: ContextVar[frozenset[str]] = ContextVar("agentrt_held", default=frozenset())
+"""The runs whose `team_lock` the running call holds; what it calls in turn needs no more than that."""
+
+
+@asynccontextmanager
+async def _with_team_state(run: Run, team: Run) -> AsyncGenerator[None, None]:
+    """Hold alone what a team and its members share, as the calls of one run that change state do among themselves."""
+    if team.run_id in _held.get():
+        yield
+        return
+    async with team.team_lock:
+        token = _held.set(_held.get() | {team.run_id})
+        try:
+            yield
+        finally:
+            _held.reset(token)
+
+
+async def _run_and_take(run: Run, execution: ToolExecution, function: Function) -> None:
     before = copy_state(run.state) if function.stateful else None
+    team = run.shared if before is not None and run.shared is not run else None
+    shared_before = copy_state(team.state) if team is not None else None
     context = run.tool_context(execution)
 
     def progress(value: Any) -> None:
@@ -212,6 +243,10 @@ async def _run_one(run: Run, execution: ToolExecution, function: Function) -> No
         raise
     if waits(run, execution):
         return  # for its member
+    if team is not None and team.state != shared_before:
+        # stored before the call's result: what a crash leaves between the two is a call whose outcome is not known
+        team.journal.add_step("state", lambda: {"state": team.state})
+        await team.journal.write()
     if result.abandoned and before is not None:
         run.context.session_state = before
     await _take(run, execution, function, result, changed=before is not None)

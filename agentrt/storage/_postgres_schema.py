@@ -1,4 +1,4 @@
-"""The versions of a Postgres storage's tables."""
+"""The versions of tables in Postgres."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, Final
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
 from agentrt.errors import StorageError
-from agentrt.storage._postgres_sql import PostgresSql
+from agentrt.storage._postgres_sql import PostgresTables
 
 _LOCK: Final = 0x6167656E747274  # one migration at a time in a database, whatever the table and schema
 
 
-async def prepare(connection: Any, sql: PostgresSql, where: str, *, migrate: bool) -> None:
+async def prepare(connection: Any, sql: PostgresTables, where: str, *, migrate: bool) -> None:
     """See that the tables are of this version, or bring them there. Touches nothing that is not agentrt's.
 
     May be repeated, and done by any number of processes at once. Raises `StorageError` for tables that are not for us.
@@ -23,7 +23,7 @@ async def prepare(connection: Any, sql: PostgresSql, where: str, *, migrate: boo
     if not migrate:
         raise StorageError(
             f"Postgres at {where} has no tables {sql.table!r} of version {newest}, and auto_migrate is off. Bring it "
-            "up to date with `await storage.migrate()`"
+            "up to date with its `await ….migrate()`"
         )
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
@@ -39,7 +39,7 @@ async def prepare(connection: Any, sql: PostgresSql, where: str, *, migrate: boo
         await connection.execute(sql.write_version, str(newest))
 
 
-async def _version(connection: Any, sql: PostgresSql, where: str) -> int:
+async def _version(connection: Any, sql: PostgresTables, where: str) -> int:
     """The version of the tables, 0 when there are none."""
     found = [name for (name,) in await connection.fetch(sql.find_tables, sql.all_tables, sql.schema)]
     if not found:

@@ -10,21 +10,20 @@ from typing import Any, Final
 
 from agentrt.run.response import RunStatus
 from agentrt.storage._postgres_news import CHANNEL
-from agentrt.storage._sql import ENDED, RUN_COLUMNS, Sql, columns_of
+from agentrt.storage._sql import ENDED, RUN_COLUMNS, Sql, Tables, columns_of
 from agentrt.storage.base import RunChange
 
 # when the statement began: the same wherever it says so, which lets an index be used
 _NOW: Final = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
 
 
-class PostgresSql(Sql):
-    """The shared statements, with their tables in `schema`, and those that only Postgres has."""
+class PostgresTables(Tables):
+    """Tables in `schema`, else where the user's `search_path` says."""
 
     def __init__(self, table: str, schema: str | None) -> None:
         self.schema = schema
         self._schema = f'"{schema}".' if schema else ""
         super().__init__(table, now=_NOW)
-        named = self._named
         self.all_tables = [*self.tables, f"{table}_meta"]
         self.find_schema = "SELECT 1 FROM pg_namespace WHERE nspname = $1"
         self.create_schema = f'CREATE SCHEMA "{schema}"'
@@ -34,6 +33,18 @@ class PostgresSql(Sql):
             "AND CASE WHEN $2::text IS NULL THEN pg_table_is_visible(pg_class.oid) ELSE nspname = $2 END"
         )
 
+    def _named(self, statement: str) -> str:
+        number = itertools.count(1)
+        qualified = re.sub(r"(?<!INDEX )\{t\}", self._schema + "{t}", statement)
+        return re.sub(r"\?", lambda _: f"${next(number)}", super()._named(qualified))
+
+
+class PostgresSql(PostgresTables, Sql):
+    """The shared statements, and those that only Postgres has."""
+
+    def __init__(self, table: str, schema: str | None) -> None:
+        super().__init__(table, schema)
+        named = self._named
         self.enter = f"{self.enter_session} RETURNING run_count, state, txid_current()"
         # the run, and the session's state if it has changed; returns who drives the session, if asked, and the history
         self.open_run = named(
@@ -89,11 +100,6 @@ class PostgresSql(Sql):
             f"THEN NULL ELSE ended_at END WHERE {any_of} RETURNING 1) "
             "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM deltas), (SELECT count(*) FROM runs)"
         )
-
-    def _named(self, statement: str) -> str:
-        number = itertools.count(1)
-        qualified = re.sub(r"(?<!INDEX )\{t\}", self._schema + "{t}", statement)
-        return re.sub(r"\?", lambda _: f"${next(number)}", super()._named(qualified))
 
     def news_key(self, run_id: str) -> str:
         """What a notice says of a run: short, as a notice has little room."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from agentrt.errors import ConfigurationError
 from agentrt.models.message import Message
@@ -66,25 +66,45 @@ def check_table_name(name: str) -> str:
     return name
 
 
-class Sql:
-    """The statements for `table`, `table_runs`, `table_steps`, `table_events`, `table_deltas` and `table_meta`.
+class Tables:
+    """Tables that are named after `table`, and the version they are of, which `table_meta` tells.
 
     `now` is an SQL expression for the database's time, in microseconds since 1970.
     """
+
+    suffixes: ClassVar[Sequence[str]]
+    versions: ClassVar[Sequence[Sequence[str]]]
+    """What makes the tables: a version is its place in this list, from 1."""
+    mark: ClassVar[str]
+    """What the version is called: tables of another use are not taken for these."""
 
     def __init__(self, table: str, *, now: str) -> None:
         self.table = table
         self._now = now
         named = self._named
-        self.tables = tuple(f"{table}{suffix}" for suffix in ("", "_runs", "_steps", "_events", "_deltas"))
-        self.migrations = [[named(statement) for statement in version] for version in _MIGRATIONS]
-
+        self.tables = tuple(f"{table}{suffix}" for suffix in self.suffixes)
+        self.migrations = [[named(statement) for statement in version] for version in self.versions]
         self.create_meta = named("CREATE TABLE {t}_meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
-        self.read_version = named("SELECT value FROM {t}_meta WHERE name = 'agentrt_schema'")
+        self.read_version = named(f"SELECT value FROM {{t}}_meta WHERE name = '{self.mark}'")
         self.write_version = named(
-            "INSERT INTO {t}_meta (name, value) VALUES ('agentrt_schema', ?) "
+            f"INSERT INTO {{t}}_meta (name, value) VALUES ('{self.mark}', ?) "
             "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
         )
+
+    def _named(self, statement: str) -> str:
+        return re.sub(r"\{t\}(\w*)", rf'"{self.table}\1"', statement).replace("{now}", self._now)
+
+
+class Sql(Tables):
+    """The statements for sessions, in `table`, and their runs, steps, events and deltas, in `table_runs` and so on."""
+
+    suffixes = ("", "_runs", "_steps", "_events", "_deltas")
+    versions = _MIGRATIONS
+    mark = "agentrt_schema"
+
+    def __init__(self, table: str, *, now: str) -> None:
+        super().__init__(table, now=now)
+        named = self._named
 
         # makes or takes over the session; changes no row when it belongs to somebody else
         self.enter_session = named(
@@ -177,9 +197,6 @@ class Sql:
         self.delete_deltas = named("DELETE FROM {t}_deltas WHERE run_id = ?")
         self.has_no_events = named("UPDATE {t}_runs SET ended_at = NULL, has_deltas = NULL WHERE run_id = ?")
         self.has_no_deltas = named("UPDATE {t}_runs SET has_deltas = NULL WHERE run_id = ?")
-
-    def _named(self, statement: str) -> str:
-        return re.sub(r"\{t\}(\w*)", rf'"{self.table}\1"', statement).replace("{now}", self._now)
 
     def update_run(self, columns: Iterable[str], status: RunStatus | None) -> str:
         """Takes the values of the columns, and the run's id. A status other than RUNNING ends the lease."""

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from agentrt.errors import ConfigurationError, StorageError
-from agentrt.storage._sql import Sql
+from agentrt.storage._sql import Tables
 from agentrt.storage._sqlite_thread import LOCK_WAIT_S
 
 Connection = sqlite3.Connection
@@ -20,7 +20,7 @@ NOW: Final = "agentrt_now()"
 
 
 def opener(
-    file: str | None, sql: Sql, synchronous: str, busy_timeout_s: float, auto_migrate: bool
+    file: str | None, sql: Tables, synchronous: str, busy_timeout_s: float, auto_migrate: bool
 ) -> Callable[[], Connection]:
     def open() -> Connection:
         if file is not None:
@@ -44,7 +44,7 @@ def opener(
     return open
 
 
-def _migrate(connection: Connection, sql: Sql, file: str, auto_migrate: bool) -> None:
+def _migrate(connection: Connection, sql: Tables, file: str, auto_migrate: bool) -> None:
     """Bring the tables to this version, one process at a time. Touches nothing that is not agentrt's."""
     newest = len(sql.migrations)
     if _version(connection, sql, file) == newest:
@@ -65,7 +65,7 @@ def _migrate(connection: Connection, sql: Sql, file: str, auto_migrate: bool) ->
     connection.execute("COMMIT")
 
 
-def _version(connection: Connection, sql: Sql, file: str) -> int:
+def _version(connection: Connection, sql: Tables, file: str) -> int:
     """The version of the tables, 0 when there are none. Raises `StorageError` for tables that are not for us."""
     names = (*sql.tables, f"{sql.table}_meta")
     marks = ", ".join("?" * len(names))
@@ -94,10 +94,10 @@ def _version(connection: Connection, sql: Sql, file: str) -> int:
     return version
 
 
-def file_of(db_file: str | Path | None, db_url: str | None) -> str | None:
+def file_of(db_file: str | Path | None, db_url: str | None, taker: str = "SqliteStorage") -> str | None:
     """The path of the file, None for a database in memory."""
     if (db_file is None) == (db_url is None):
-        raise ConfigurationError('SqliteStorage takes db_file="tmp/data.db" (or ":memory:"), or else db_url')
+        raise ConfigurationError(f'{taker} takes db_file="tmp/data.db" (or ":memory:"), or else db_url')
     if db_url is not None:
         url = urlsplit(db_url)
         if url.scheme.partition("+")[0] != "sqlite" or url.netloc or url.query:

@@ -18,15 +18,17 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from agentrt.errors import StorageError
 
 Work: TypeAlias = Callable[[sqlite3.Connection], Any]
+T = TypeVar("T")
 
 LOCK_WAIT_S: Final = 1.0
 """How long SQLite itself waits for another process's lock; the rest of the busy timeout is spent in retries."""
@@ -189,6 +191,49 @@ class SqliteThread:
         translated = StorageError(f"SQLite database {name} " + what.format(error=error, timeout=self._busy_timeout_s))
         translated.__cause__ = error
         return translated
+
+
+class SqliteJobs:
+    """Has functions of the connection carried out, each as one transaction, on a thread made when one is needed.
+
+    Dropping it ends the thread, once that has done what is queued.
+    """
+
+    def __init__(self, open: Callable[[], sqlite3.Connection], file: str | None, busy_timeout_s: float) -> None:
+        self._open = open
+        self._file = file
+        self._busy_timeout_s = busy_timeout_s
+        self._thread: SqliteThread | None = None
+        self._finalizer: weakref.finalize[..., Any] | None = None
+
+    def submit(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        job = Job(work, writes, future)
+        thread = self._thread
+        while thread is None or not thread.put(job):
+            thread = self._started()
+        return future
+
+    async def aclose(self) -> None:
+        """Close the connection, once all that was called before is done. A later call opens again."""
+        with starting:
+            thread, self._thread = self._thread, None
+            if self._finalizer is not None:
+                self._finalizer.detach()
+        if thread is not None:
+            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            if thread.stop(ended):
+                await ended
+
+    def _started(self) -> SqliteThread:
+        with starting:
+            thread = self._thread
+            if thread is None or thread.is_stopped:
+                # it must not hold whoever uses it, whose end is to end it
+                self._thread = thread = SqliteThread(self._open, self._file, self._busy_timeout_s)
+                self._finalizer = weakref.finalize(self, thread.stop)
+                self._finalizer.atexit = False  # the threads' own hook comes later, and waits for them
+            return thread
 
 
 def _deliver(future: asyncio.Future[Any], result: Any, error: BaseException | None = None) -> None:

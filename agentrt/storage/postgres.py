@@ -15,7 +15,6 @@ except ImportError as error:
 
 from agentrt.errors import (
     AlreadyContinued,
-    ConfigurationError,
     RunBusy,
     RunNotFound,
     SessionAccessDenied,
@@ -24,11 +23,9 @@ from agentrt.errors import (
 )
 from agentrt.models.message import Message, utc_now
 from agentrt.run.response import RunStatus
-from agentrt.storage._postgres_loops import Loops
-from agentrt.storage._postgres_pool import Connection, LoopPool, Shared, Transaction
-from agentrt.storage._postgres_schema import prepare
+from agentrt.storage._postgres_client import PostgresClient
+from agentrt.storage._postgres_pool import Connection, LoopPool, Transaction
 from agentrt.storage._postgres_sql import CommitRows, PostgresSql
-from agentrt.storage._postgres_url import Place, place_of
 from agentrt.storage._sql import (
     check_table_name,
     histories,
@@ -101,32 +98,23 @@ class PostgresStorage(Storage):
         reconnect_s: float = 15.0,
         keep_events_days: float = 30.0,
     ) -> None:
-        if db_url is None and pool is None:
-            raise ConfigurationError(
-                'PostgresStorage takes db_url="postgresql://user:password@host:5432/database", or else pool'
-            )
-        if not 0 <= min_pool_size <= max_pool_size or max_pool_size < 1:
-            raise ConfigurationError(f"max_pool_size={max_pool_size} is to be 1 or more, and not below min_pool_size")
-        if schema is not None:
-            _check_schema(schema)
-        place = place_of(db_url) if db_url is not None else None
         self._sql = PostgresSql(check_table_name(table_name), schema)
         self._keep_events = round(keep_events_days * _DAY)
-        self._auto_migrate = auto_migrate
-        self._shared = Shared(
-            where=place.where if place is not None else "the pool's server",
-            prepare=self._prepare,
+        self._client = PostgresClient(
+            self._sql,
+            "PostgresStorage",
+            db_url=db_url,
+            pool=pool,
+            auto_migrate=auto_migrate,
+            min_pool_size=min_pool_size,
+            max_pool_size=max_pool_size,
+            statement_cache_size=statement_cache_size,
             pool_timeout_s=pool_timeout_s,
+            connect_timeout_s=connect_timeout_s,
             command_timeout_s=command_timeout_s,
             reconnect_s=reconnect_s,
         )
-        self._loops = Loops(
-            self._shared,
-            place=place,
-            users_pool=pool,
-            pool_options={"min_size": min_pool_size, "max_size": max_pool_size},
-            connect_options=_connect_options(place, statement_cache_size, connect_timeout_s, command_timeout_s),
-        )
+        self._shared, self._loops = self._client.shared, self._client.loops
 
     def __repr__(self) -> str:
         schema = f", schema={self._sql.schema!r}" if self._sql.schema else ""
@@ -394,16 +382,12 @@ class PostgresStorage(Storage):
 
     async def migrate(self) -> None:
         """Bring the tables to this version, also with `auto_migrate=False`. Fine to call at any time, by anybody."""
-        self._auto_migrate, self._shared.is_prepared = True, False
+        self._client.migrates()
         await self._fetch("SELECT 1")
-
-    async def _prepare(self, connection: Connection) -> None:
-        await prepare(connection, self._sql, self._shared.where, migrate=self._auto_migrate)
 
     async def aclose(self) -> None:
         """Wait for the calls under way and close the connections. A later call opens again."""
-        self._shared.is_prepared = False
-        await self._loops.aclose()
+        await self._client.aclose()
 
     # --- statements --------------------------------------------------------------------------------------------------
 
@@ -457,25 +441,3 @@ def _not_found(change: RunChange) -> RunNotFound:
 
 def _moved_on(run_id: str) -> RunBusy:
     return RunBusy(f"Run {run_id!r} has moved on: what is to be added to it is there already")
-
-
-def _check_schema(schema: str) -> None:
-    try:
-        check_table_name(schema)
-    except ConfigurationError as error:
-        raise ConfigurationError(str(error).replace("table_name", "schema").replace("name a table", "be one")) from None
-
-
-def _connect_options(
-    place: Place | None, statement_cache_size: int | None, connect_timeout_s: float | None, command_timeout_s: float
-) -> dict[str, Any]:
-    """What is given here wins over what the URL says."""
-    if statement_cache_size is None:
-        statement_cache_size = place.statement_cache_size if place is not None else None
-    if connect_timeout_s is None:
-        connect_timeout_s = place.connect_timeout_s if place is not None else None
-    return {
-        "statement_cache_size": statement_cache_size or 0,
-        "timeout": connect_timeout_s or 10.0,
-        "command_timeout": command_timeout_s,
-    }

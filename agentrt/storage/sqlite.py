@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +20,6 @@ from agentrt.errors import (
 )
 from agentrt.models.message import Message, utc_now
 from agentrt.run.response import RunStatus
-from agentrt.storage import _sqlite_thread
 from agentrt.storage._sql import (
     Sql,
     check_table_name,
@@ -34,7 +32,7 @@ from agentrt.storage._sql import (
     with_texts,
 )
 from agentrt.storage._sqlite_open import NOW, file_of, opener
-from agentrt.storage._sqlite_thread import Job, SqliteThread
+from agentrt.storage._sqlite_thread import SqliteJobs
 from agentrt.storage.base import (
     Committed,
     LeaseNews,
@@ -94,12 +92,10 @@ class SqliteStorage(Storage):
         if keep_events_days < 0:
             raise ConfigurationError(f"keep_events_days is {keep_events_days!r}; it can't be negative")
         self._file = file_of(db_file, db_url)
-        self._busy_timeout_s = busy_timeout_s
         self._sql = Sql(check_table_name(table_name), now=NOW)
         self._keep_events = round(keep_events_days * _DAY)
-        self._open = opener(self._file, self._sql, synchronous, busy_timeout_s, auto_migrate)
-        self._thread: SqliteThread | None = None
-        self._finalizer: weakref.finalize[..., Any] | None = None
+        open = opener(self._file, self._sql, synchronous, busy_timeout_s, auto_migrate)
+        self._jobs = SqliteJobs(open, self._file, busy_timeout_s)
 
     def __repr__(self) -> str:
         return f"SqliteStorage(table_name={self._sql.table!r}, db_file={self._file or ':memory:'!r})"
@@ -313,14 +309,7 @@ class SqliteStorage(Storage):
 
     async def aclose(self) -> None:
         """Close the connection, once all that was called before is done. A later call opens again."""
-        with _sqlite_thread.starting:
-            thread, self._thread = self._thread, None
-            if self._finalizer is not None:
-                self._finalizer.detach()
-        if thread is not None:
-            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            if thread.stop(ended):
-                await ended
+        await self._jobs.aclose()
 
     # --- in a transaction --------------------------------------------------------------------------------------------
 
@@ -362,28 +351,10 @@ class SqliteStorage(Storage):
         return await self._write(work)
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
-        return await self._submit(work, writes=True)
+        return await self._jobs.submit(work, writes=True)
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
-        return await self._submit(work, writes=False)
-
-    def _submit(self, work: Callable[[Connection], T], *, writes: bool) -> asyncio.Future[T]:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        job = Job(work, writes, future)
-        thread = self._thread
-        while thread is None or not thread.put(job):
-            thread = self._started()
-        return future
-
-    def _started(self) -> SqliteThread:
-        with _sqlite_thread.starting:
-            thread = self._thread
-            if thread is None or thread.is_stopped:
-                # it must not hold the storage, whose end is to end it
-                self._thread = thread = SqliteThread(self._open, self._file, self._busy_timeout_s)
-                self._finalizer = weakref.finalize(self, thread.stop)
-                self._finalizer.atexit = False  # the threads' own hook comes later, and waits for them
-            return thread
+        return await self._jobs.submit(work, writes=False)
 
 
 def _oldest_first(rows: Iterable[tuple[str | None]]) -> list[list[Message]]:

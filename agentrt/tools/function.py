@@ -171,8 +171,8 @@ class Function(Definition, Generic[P, R]):
         if instance is None and not of_class:
             return self
         bind: Any = getattr(self.entrypoint, "__get__", None)
-        if bind is None:
-            return self  # a partial or a builtin is no method
+        if bind is None or isinstance(self.entrypoint, functools.partial):
+            return self  # a builtin is no method, nor is a partial, which newer Pythons would make one
         bound = bind(instance, owner)
         return self if bound is self.entrypoint else self.copy(entrypoint=bound)
 

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from agentrt.models.message import Message, Usage
 from agentrt.run.decisions import open_kinds
-from agentrt.run.response import RunResponse, ToolExecution
+from agentrt.run.response import RunResponse, Thought, ToolExecution
 from agentrt.utils._clean import clean
 
 ANSWER = "Response"
@@ -131,6 +131,14 @@ def content_block(content: Any, *, markdown: bool) -> TextBlock:
     return TextBlock(title=ANSWER, style="blue", text=clean(to_json(content)), data=True)
 
 
+def step_block(step: Thought, *, full: bool, owner: str) -> TextBlock:
+    """A step of reasoning: its title alone, or all of it."""
+    confidence = f"{step.confidence:.0%} sure" if full and step.confidence is not None else ""
+    text = step.text() if full else step.title or shorten(step.reasoning)
+    title = f"Reasoning of {owner}" if owner else "Reasoning"
+    return TextBlock(title=title, style="green", text=clean(text), note=confidence)
+
+
 def error_block(message: str, kind: str) -> TextBlock:
     text = clean(message).removeprefix(f"{kind}: ")
     return TextBlock(title=kind or "Error", style="red", text=text)
@@ -138,7 +146,7 @@ def error_block(message: str, kind: str) -> TextBlock:
 
 def pause_block(response: RunResponse[Any]) -> TextBlock | None:
     """What a paused run waits for; None when it waits for nothing that is known here."""
-    lines = [f"{call_text(tool)} {need}" for tool in response.tools if (need := need_text(tool))]
+    lines = [f"{call_text(tool)} {need}" for tool in response.tools_with_members if (need := need_text(tool))]
     return TextBlock(title="Paused", style="yellow", text="\n".join(lines)) if lines else None
 
 

@@ -14,6 +14,7 @@ from agentrt.run.events import (
     CustomEvent,
     ModelCallReset,
     ReasoningContent,
+    ReasoningStep,
     RunCancelled,
     RunCompleted,
     RunContent,
@@ -25,7 +26,7 @@ from agentrt.run.events import (
     ToolCallProgress,
     ToolCallStarted,
 )
-from agentrt.run.response import RunResponse, RunStatus, ToolExecution
+from agentrt.run.response import RunResponse, RunStatus, Thought, ToolExecution
 from agentrt.utils import _blocks
 from agentrt.utils._blocks import Block, TextBlock, ToolsBlock
 from agentrt.utils._clean import Cleaner, clean
@@ -44,12 +45,16 @@ class Printer:
         show_time: bool = True,
         show_tool_calls: bool = True,
         show_reasoning: bool = True,
+        show_full_reasoning: bool = False,
+        show_members_responses: bool = False,
     ) -> None:
         self._screen = screen_for(console or Console(), stream=stream)
         self._markdown = markdown
         self._show_time = show_time
         self._show_tool_calls = show_tool_calls
-        self._show_reasoning = show_reasoning
+        self._show_reasoning = show_reasoning or show_full_reasoning
+        self._show_full_reasoning = show_full_reasoning
+        self._show_members_responses = show_members_responses
         self._began = time.monotonic()
         self._failed = False
         self._growing: Block | None = None
@@ -83,6 +88,8 @@ class Printer:
             case ReasoningContent() if self._is_own(item):
                 if self._show_reasoning:
                     self._write(item, TextBlock(title="Reasoning", style="green", markdown=self._markdown))
+            case ReasoningStep():
+                self._step(item.step, owner=self._owner(item))
             case ToolCallStarted() | ToolCallCompleted() | ToolCallError():
                 self._answered.discard(item.run_id)
                 self._tool(item.tool, owner=self._owner(item))
@@ -94,6 +101,8 @@ class Printer:
                 self._runs.add(item.run_id)
             case RunPaused() | RunCompleted() | RunCancelled() | RunError() if self._is_own(item):
                 self._end(item)
+            case RunCompleted() if self._show_members_responses:
+                self._member_response(item)
             case BaseEvent() if not isinstance(item, CustomEvent):
                 pass  # an event that says nothing to a reader of the answer
             case _:
@@ -105,6 +114,8 @@ class Printer:
             self._finish()
             text = clean(response.reasoning_content)
             self._screen.done(TextBlock(title="Reasoning", style="green", text=text, markdown=self._markdown))
+        for step in response.reasoning_steps:
+            self._step(step, owner="")
         for tool in response.tools:
             if tool.is_done:
                 self._tool(tool, owner="")
@@ -129,6 +140,11 @@ class Printer:
         if block.text.strip():
             self._screen.show(block)
 
+    def _step(self, step: Thought, *, owner: str) -> None:
+        if self._show_reasoning:
+            self._finish()
+            self._screen.done(_blocks.step_block(step, full=self._show_full_reasoning, owner=owner))
+
     def _tool(self, tool: ToolExecution, *, owner: str) -> None:
         if not self._show_tool_calls:
             return
@@ -146,6 +162,12 @@ class Printer:
             content: Any = event.content
             self._growing.progress[event.tool_call_id] = _blocks.shorten(str(content))
             self._screen.show(self._growing)
+
+    def _member_response(self, event: RunCompleted) -> None:
+        self._finish()
+        block = _blocks.content_block(event.content, markdown=self._markdown)
+        block.title = f"{block.title} of {self._owner(event)}"
+        self._screen.done(block)
 
     def _finish(self, last: Callable[[Block], Block] | None = None) -> None:
         block, self._growing = self._growing, None

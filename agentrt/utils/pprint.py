@@ -57,6 +57,8 @@ async def ashow_run(
     show_time: bool = True,
     show_tool_calls: bool = True,
     show_reasoning: bool = True,
+    show_full_reasoning: bool = False,
+    show_members_responses: bool = False,
     console: Console | None = None,
 ) -> RunResponse[Any]:
     """Drive a run and print it: `message`, reasoning, tool calls and answer, piece by piece with `stream`.
@@ -70,6 +72,8 @@ async def ashow_run(
         show_time=show_time,
         show_tool_calls=show_tool_calls,
         show_reasoning=show_reasoning,
+        show_full_reasoning=show_full_reasoning,
+        show_members_responses=show_members_responses,
     )
     with printer:
         if message is not None:

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import certifi
 import pytest
-
-
-@pytest.fixture(scope="session")
-def one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    end = "-----END CERTIFICATE-----\n"
-    path = tmp_path_factory.mktemp("tls") / "one.pem"
-    path.write_text(Path(certifi.where()).read_text().partition(end)[0] + end)
-    return path
 
 
 @pytest.fixture(autouse=True)

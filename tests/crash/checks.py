@@ -23,7 +23,10 @@ def check_facts(facts: list[tuple[int, str]]) -> Counter[str]:
 
 
 def text_read(lines: Iterable[str]) -> str:
-    """The text that a reader has in the end who drops what a cut model call had streamed. A line: name, cursor, JSON."""
+    """The text that a reader has in the end who drops what a cut model call had streamed.
+
+    A line is an event's name, its cursor, and the JSON of its content.
+    """
     done = call = ""
     for name, _, content in (line.split(maxsplit=2) for line in lines):
         if name == "RunContent":

@@ -164,7 +164,7 @@ async def recover_all(storage: Storage, world: World) -> None:
     runtime = Runtime(agents=[agent("parallel", storage, world)], storage=storage)
     for response in await runtime.recover():
         while response.is_paused:
-            decide(response.tools, world.count(response.run_id))
+            decide(response.tools, world.count(response.run_id or ""))
             response = await runtime.agent("a").acontinue_run(response)
         print(response.run_id, flush=True)
 

@@ -1,4 +1,4 @@
-"""Tasks are cancelled wherever they can be: what was committed stays, the run says so, the storage is as good as new."""
+"""Tasks are cancelled wherever they can be: what was committed stays, the run says so, the storage is as before."""
 
 from __future__ import annotations
 

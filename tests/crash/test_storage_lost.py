@@ -20,7 +20,6 @@ from agentrt import Agent, RunStatus, tool
 from agentrt.errors import RunBusy, StorageError
 from agentrt.models.base import ModelRequest
 from agentrt.run import lease, prepare
-from agentrt.runtime import Runtime
 from agentrt.storage.base import Storage
 from agentrt.storage.postgres import PostgresStorage
 from agentrt.storage.sqlite import SqliteStorage
@@ -147,7 +146,7 @@ async def test_a_full_disk_fails_the_run_and_nothing_else(small_disk: Path) -> N
     assert (await chat.arun("first")).content == "one"
     writing = chat.copy(model=FunctionModel(answer), tools=[write_much])
 
-    with pytest.raises(StorageError, match="disk is full.*make room") as caught:
+    with pytest.raises(StorageError, match=r"disk is full.*make room") as caught:
         await writing.arun("write", run_id="w")
     assert str(file) in str(caught.value)
     with pytest.raises(StorageError, match="disk is full"):  # it never began

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import anthropic
+import google.genai as genai
 import openai
 
 from agentrt.models.anthropic import Claude
 from agentrt.models.base import Model
+from agentrt.models.google import Gemini
 from agentrt.models.message import FinishReason, Usage
 from agentrt.models.openai import OpenAIChat, OpenAIResponses
 from agentrt.testing.model_contracts import Answer, NotSpoken
@@ -341,4 +343,84 @@ class ClaudeDialect:
         )
 
 
-DIALECTS = [ChatDialect(), ResponsesDialect(), ClaudeDialect()]
+class GeminiDialect:
+    name = "gemini"
+    reasons: Mapping[FinishReason, str] = {
+        "stop": "STOP", "tool_calls": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"
+    }  # fmt: skip
+    statuses: Mapping[int, str] = {
+        400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
+        429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE",
+    }  # fmt: skip
+
+    def model(self, base_url: str) -> Model:
+        return Gemini(id="gemini-2.5-flash", base_url=base_url, api_key="test", max_retries=0)
+
+    def _parts(self, answer: Answer) -> list[dict[str, Any]]:
+        if answer.finish not in self.reasons:
+            raise NotSpoken(answer.finish)
+        parts: list[dict[str, Any]] = [{"thought": True, "text": piece} for piece in answer.reasoning]
+        parts += [{"text": piece} for piece in answer.text]
+        for call in answer.calls:
+            function = {"id": call.id, "name": call.name, "args": json.loads(call.arguments)}
+            parts.append({"functionCall": function})
+        if answer.signature:  # beside what the thoughts led to
+            parts[len(answer.reasoning)]["thoughtSignature"] = answer.signature
+        return parts
+
+    def _response(self, parts: list[dict[str, Any]], answer: Answer, finish: str | None) -> dict[str, Any]:
+        candidate: dict[str, Any] = {"index": 0, "content": {"role": "model", "parts": parts}}
+        if finish:
+            candidate["finishReason"] = finish
+        used = answer.usage
+        usage = {
+            "promptTokenCount": used.input_tokens,
+            "cachedContentTokenCount": used.cached_input_tokens,
+            "candidatesTokenCount": used.output_tokens - used.reasoning_tokens,
+            "thoughtsTokenCount": used.reasoning_tokens,
+            "totalTokenCount": used.total_tokens,
+        }
+        return {
+            "candidates": [candidate],
+            "usageMetadata": usage,
+            "modelVersion": "gemini-2.5-flash",
+            "responseId": "r",
+        }
+
+    def events(self, answer: Answer) -> list[bytes]:
+        chunks = [self._response([part], answer, None) for part in self._parts(answer)]
+        chunks.append(self._response([{"text": ""}], answer, self.reasons[answer.finish]))
+        return [data(chunk) for chunk in chunks]
+
+    def body(self, answer: Answer) -> bytes:
+        return dumps(self._response(self._parts(answer), answer, self.reasons[answer.finish]))
+
+    def error(self, status: int, message: str) -> bytes:
+        return dumps({"error": {"code": status, "message": message, "status": self.statuses[status]}})
+
+    def error_event(self, status: int, message: str) -> bytes:
+        return data({"error": {"code": status, "message": message, "status": self.statuses[status]}})
+
+    async def told(self, base_url: str) -> Told:
+        """The SDK gives chunks, and leaves adding them up to its users."""
+        client = genai.Client(api_key="test", http_options=genai.types.HttpOptions(base_url=base_url))
+        told = Told("", "", [], 0, 0, "")
+        async with client.aio as asking:
+            stream = await asking.models.generate_content_stream(model="gemini-2.5-flash", contents="hello")
+            async for chunk in stream:
+                parts = chunk.candidates[0].content.parts if chunk.candidates and chunk.candidates[0].content else None
+                for part in parts or ():
+                    if part.function_call is not None:
+                        function = part.function_call
+                        told.calls.append((function.id or "", function.name or "", function.args))
+                    elif part.thought:
+                        told.reasoning = (told.reasoning or "") + (part.text or "")
+                    else:
+                        told.text += part.text or ""
+                if (used := chunk.usage_metadata) is not None:
+                    told.input_tokens = used.prompt_token_count or 0
+                    told.output_tokens = (used.candidates_token_count or 0) + (used.thoughts_token_count or 0)
+        return told
+
+
+DIALECTS = [ChatDialect(), ResponsesDialect(), ClaudeDialect(), GeminiDialect()]

@@ -282,6 +282,23 @@ def test_a_strict_tool_is_declared_strict_where_the_dialect_can_say_it():
     assert "strict" not in tool(free_form, strict=True)
 
 
+def test_what_the_dialect_has_no_word_for_is_said_in_descriptions():
+    schema = {
+        "type": "object",
+        "properties": {
+            "size": {"type": "integer", "minimum": 1},
+            "kind": {"$ref": "#/$defs/Kind", "description": "What it is"},
+        },
+        "$defs": {"Kind": {"type": "string", "enum": ["a", "b"]}},
+    }
+    closed = closed_schema(schema)
+    assert closed is not None
+    assert closed["properties"] == {
+        "size": {"type": "integer", "description": "{minimum: 1}"},
+        "kind": {"anyOf": [{"$ref": "#/$defs/Kind"}], "description": "What it is"},
+    }
+
+
 def test_a_schema_that_the_dialect_can_not_say_is_told_apart():
     recursive = {
         "$defs": {"Node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}},

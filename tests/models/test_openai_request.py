@@ -214,13 +214,44 @@ async def test_a_typed_answer_is_asked_for_by_its_schema(server: Server, model: 
 
     strict = {
         "type": "object",
-        "properties": {"text": {"type": "string"}},
+        "properties": {"text": {"type": "string", "description": '(default: "")'}},
         "required": ["text"],
         "additionalProperties": False,
     }
     json_schema = {"name": "My_Answer", "schema": strict, "strict": True}
     assert by_schema["response_format"] == {"type": "json_schema", "json_schema": json_schema}
     assert by_json["response_format"] == {"type": "json_object"}
+
+
+async def test_what_strict_mode_has_no_word_for_is_said_in_descriptions(server: Server, model: OpenAIChat):
+    number = {"type": "string", "pattern": "^(?!0)[0-9]+$", "maxLength": 5, "description": "Digits"}
+    kind = {"$ref": "#/$defs/Kind", "description": "What it is", "default": "a"}
+    schema = {
+        "type": "object",
+        "properties": {
+            "number": number,
+            "kind": kind,
+            "sizes": {"type": "array", "items": {"type": "integer", "minimum": 1}, "uniqueItems": True, "minItems": 2},
+            "link": {"type": "string", "format": "uri"},
+        },
+        "$defs": {"Kind": {"type": "string", "enum": ["a", "b"]}},
+    }
+
+    body = await sent(server, model, output=OutputSpec(name="Answer", schema=schema))
+
+    said = body["response_format"]["json_schema"]
+    assert said["strict"] is True
+    assert said["schema"]["properties"] == {
+        "number": {"type": "string", "description": 'Digits (pattern: "^(?!0)[0-9]+$", maxLength: 5)'},
+        "kind": {"anyOf": [{"$ref": "#/$defs/Kind"}], "description": 'What it is (default: "a")'},
+        "sizes": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 1},
+            "minItems": 2,
+            "description": "(uniqueItems: true)",
+        },
+        "link": {"type": "string", "description": '(format: "uri")'},
+    }
 
 
 async def test_media_are_sent_as_parts(server: Server, model: OpenAIChat, tmp_path: Path):

@@ -302,3 +302,21 @@ async def test_a_half_filled_form_is_refused_and_stays_open(world: World) -> Non
         await runtime.decide("r", asked.tool_call_id, Provide({"to": "bob"}))
     await runtime.decide("r", asked.tool_call_id, Provide({"to": "bob", "body": "hi"}))
     assert (await runtime.continue_run("r")).tools[0].result == "sent hi to bob"
+
+
+async def test_whatever_is_asked_may_be_rejected_on_the_response(world: World) -> None:
+    @tool(external_execution=True)
+    def shell(command: str) -> str:
+        raise AssertionError("it is run elsewhere")
+
+    @tool(requires_user_input=True)
+    def send(to: str) -> str:
+        raise AssertionError("it is not sent")
+
+    calls = [("shell", {"command": "ls"}), ("send", {})]
+    paused = await world.agent(reply(tool_calls=calls), tools=[shell, send]).arun("go", run_id="r", session_id="s")
+    for requirement in paused.requirements:
+        requirement.reject("no")
+    response = await world.agent("done", tools=[shell, send]).acontinue_run(paused)
+    assert response.content == "done"
+    assert all("rejected" in (t.result or "") for t in response.tools)

@@ -397,6 +397,25 @@ def test_an_agent_prints_its_message_tools_and_answer(stream: bool):
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({}, "Reasoning: Plan\n\n"),
+        ({"show_reasoning": False}, ""),
+        ({"show_full_reasoning": True}, "Reasoning: Plan\nLook it up\nAction: look\n(50% sure)\n\n"),
+    ],
+)
+def test_an_agents_reasoning_steps_are_printed_by_title_or_in_full(options: dict[str, Any], shown: str):
+    console = Console(file=io.StringIO(), width=80)
+    said = '"title": "Plan", "reasoning": "Look it up", "action": "look"'
+    step = f'{{{said}, "confidence": 0.5, "next_action": "final_answer"}}'
+    agent = Agent(model=ScriptedModel("3"), reasoning_model=ScriptedModel(f'{{"steps": [{step}]}}'))
+    agent.print_response("How many?", stream=True, console=console, **options)
+
+    text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    assert text.startswith(f"Message: How many?\n\n{shown}3\n")
+
+
 async def test_an_agent_prints_typed_content_from_async_code():
     console = Console(file=io.StringIO(), width=80)
     agent = Agent(model=ScriptedModel('{"name": "Rome", "people": 3}'), response_model=City)

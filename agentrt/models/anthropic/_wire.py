@@ -153,16 +153,6 @@ def wire_id(call_id: str) -> str:
 # --- media -----------------------------------------------------------------------------------------------------------
 
 
-def reads_files(messages: Sequence[Message]) -> bool:
-    """Whether `conversation` would read files."""
-    return any(
-        medium.path is not None
-        for message in messages
-        if message.images or message.files
-        for medium in (*(message.images or ()), *(message.files or ()))
-    )
-
-
 def _user_blocks(message: Message) -> list[Block]:
     blocks = _media_blocks(message)
     if filled(message.content):
@@ -265,9 +255,21 @@ def closed_schema(schema: dict[str, Any]) -> dict[str, Any] | None:
     if not sayable(schema, ()):
         return None
     try:
-        return transform_schema(schema)
+        return transform_schema(_apart(schema))
     except ValueError:  # an untyped value
         return None
+
+
+def _apart(node: Any) -> Any:
+    """A copy in which references stand alone: what was said beside one would be lost."""
+    if isinstance(node, list):
+        return [_apart(one) for one in cast("list[Any]", node)]
+    if not isinstance(node, dict):
+        return node
+    fields = {key: _apart(value) for key, value in cast("dict[str, Any]", node).items()}
+    if isinstance(fields.get("$ref"), str) and fields.keys() - {"$ref", "$defs"}:
+        fields["anyOf"] = [{"$ref": fields.pop("$ref")}]
+    return fields
 
 
 def output_instruction(output: OutputSpec) -> str:

@@ -8,9 +8,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-import anyio
-
 from agentrt.errors import ConfigurationError, ModelStreamInterrupted
+from agentrt.media import Image, Media
 from agentrt.models._http import SDKModel, drain, is_event_stream, read_events, read_whole
 from agentrt.models.anthropic import _wire
 from agentrt.models.anthropic._answer import Answer
@@ -93,6 +92,12 @@ class Claude(SDKModel):
     def client_options(self) -> tuple[Hashable, ...]:
         return (self.base_url, self.api_key, self.auth_token)
 
+    def takes_url(self, media: Media) -> bool:
+        elsewhere = type(self.client).__name__  # Bedrock and Vertex AI fetch nothing
+        if "Bedrock" in elsewhere or "Vertex" in elsewhere or media.url is None:
+            return False
+        return isinstance(media, Image) or media.url.partition("?")[0].endswith(".pdf")
+
     def capable(self) -> Capabilities:
         if self.capabilities is not None:
             return self.capabilities
@@ -105,10 +110,7 @@ class Claude(SDKModel):
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
         source = self.source()
-        if _wire.reads_files(request.messages):
-            body = await anyio.to_thread.run_sync(self.body, request)
-        else:
-            body = self.body(request)
+        body = self.body(await self.with_content(request, source))
         try:
             response = await self.post("/v1/messages", body, source, stream=body["stream"], headers=self._headers(body))
         except TypeError as error:
@@ -141,7 +143,7 @@ class Claude(SDKModel):
             await drain(reads)
 
     def body(self, request: ModelRequest) -> dict[str, Any]:
-        """The body of the request. Reads the files of media."""
+        """The body of the request."""
         can = self.capable()
         sampling = {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
         refused = [name for name, value in sampling.items() if value is not None]

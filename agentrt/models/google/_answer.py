@@ -124,7 +124,9 @@ class Answer:
         call: dict[str, Any] | None = part.get("functionCall")
         if call is not None:
             if "partialArgs" in call or "willContinue" in call:
-                raise errors.ConfigurationError("agentrt takes Gemini's calls whole: leave out streamFunctionCallArguments")
+                raise errors.ConfigurationError(
+                    "agentrt takes Gemini's calls whole: leave out streamFunctionCallArguments"
+                )
             yield self._call(call)
             named = {key: value for key, value in call.items() if key != "args"}  # the ToolCall has those
             self._parts.append(_Part(part | {"functionCall": named}))
@@ -198,7 +200,7 @@ class Answer:
 def _is_plain(part: Mapping[str, Any]) -> bool:
     call: Mapping[str, Any] | None = part.get("functionCall")
     if call is not None:
-        return part.keys() == {"functionCall"} and call.keys() == {"name"}
+        return len(part) == len(call) == 1
     return part.keys() <= {"text", "thought"}
 
 

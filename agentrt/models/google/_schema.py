@@ -26,7 +26,7 @@ _KEPT = frozenset(
     }
 )
 _DROPPED = frozenset({"$schema", "$id", "$defs", "definitions", "title", "examples", "discriminator"})
-_TYPES: dict[type[Any], str] = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_TYPES: dict[Any, str] = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
 def gemini_schema(schema: dict[str, Any]) -> dict[str, Any]:
@@ -37,19 +37,21 @@ def gemini_schema(schema: dict[str, Any]) -> dict[str, Any]:
 class _Rewriting:
     def __init__(self, schema: dict[str, Any]) -> None:
         self._schema = schema
-        self._recursive: dict[str, None] = {}
+        self._recursive: dict[str, str] = {}
+        """References of types that hold themselves, by the name that these get."""
 
     def root(self) -> dict[str, Any]:
         rewritten = self._schema_of(self._schema, ())
         definitions: dict[str, Any] = {}
         while missing := [name for name in self._recursive if name not in definitions]:
             for name in missing:
-                definitions[name] = self._schema_of(self._target(name), (name,))
+                reference = self._recursive[name]
+                definitions[name] = self._schema_of(self._target(reference), (reference,))
         return rewritten | ({"$defs": definitions} if definitions else {})
 
     def _target(self, reference: str) -> Any:
         found: Any = self._schema
-        for step in reference.removeprefix("#/").split("/") if "/" in reference else ("$defs", reference):
+        for step in reference.split("/")[1:]:
             found = found[step.replace("~1", "/").replace("~0", "~")]
         return found
 
@@ -59,11 +61,11 @@ class _Rewriting:
         schema = cast("dict[str, Any]", node)
         if isinstance(reference := schema.get("$ref"), str):
             beside = {key: value for key, value in schema.items() if key != "$ref"}
-            name = reference.removeprefix("#/$defs/")
-            if name in inside:
-                self._recursive[name] = None
+            if reference in inside:
+                name = reference.rpartition("/")[2].replace("#", "root")
+                self._recursive[name] = reference
                 return {"$ref": f"#/$defs/{name}"}
-            return self._schema_of(self._target(name) | beside, (*inside, name))
+            return self._schema_of(self._target(reference) | beside, (*inside, reference))
         every: list[Any] = schema.get("allOf", [])
         if len(every) == 1:  # how a description is put beside a reference
             rest = {key: value for key, value in schema.items() if key != "allOf"}
@@ -105,7 +107,7 @@ def _choose(schema: dict[str, Any]) -> None:
     """Give choices the type that Gemini wants beside them, and say null by that type."""
     choices: list[Any] = schema["enum"]
     values = [value for value in choices if value is not None]
-    kinds = list(dict.fromkeys(_TYPES.get(type(value)) for value in values))
+    kinds = list(dict.fromkeys(_TYPES.get(value.__class__) for value in values))
     if None in kinds or not kinds:
         return
     nullable = len(values) < len(choices)

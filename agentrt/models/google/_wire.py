@@ -50,7 +50,7 @@ def conversation(messages: Sequence[Message], *, signed: bool = False) -> tuple[
         elif message.role == "tool":
             turns.result(message)
         else:
-            turns.add("user", _user_parts(message))
+            turns.said(message)
     return system, turns.finished()
 
 
@@ -64,19 +64,14 @@ class _Turns:
         self._results: dict[str, Part] = {}
         self._after: list[Part] = []
 
-    def add(self, role: str, parts: list[Part]) -> None:
-        if role == "user" and self._results:
-            self._after += parts  # the results of a turn go in front, together
-        elif parts and self._turns and self._turns[-1]["role"] == role:
-            self._turns[-1]["parts"] += parts
-        elif parts:
-            self._turns.append({"role": role, "parts": parts})
+    def said(self, message: Message) -> None:
+        self._after += _user_parts(message)
 
     def answer(self, message: Message) -> None:
         self._close()
         if self._turns and self._turns[-1]["role"] == "user":
             self._calls = {}
-        self.add("model", self._answer_parts(message))
+        self._add("model", self._answer_parts(message))
 
     def result(self, message: Message) -> None:
         call_id = message.tool_call_id or ""
@@ -90,13 +85,17 @@ class _Turns:
             self._after += [{"text": f"What {name} returned:"}, *map(_media_part, media)]
 
     def _close(self) -> None:
-        """Add the results, in call order, and what came with them."""
-        if self._results:
-            rank = {call_id: number for number, call_id in enumerate(self._calls)}
-            ordered = sorted(self._results.items(), key=lambda item: rank.get(item[0], len(rank)))
-            parts = [part for _, part in ordered] + self._after
-            self._results, self._after = {}, []
-            self.add("user", parts)
+        """Add the user's turn: the results in call order, then all else, whenever it came."""
+        rank = {call_id: number for number, call_id in enumerate(self._calls)}
+        ordered = sorted(self._results.items(), key=lambda item: rank.get(item[0], len(rank)))
+        self._add("user", [part for _, part in ordered] + self._after)
+        self._results, self._after = {}, []
+
+    def _add(self, role: str, parts: list[Part]) -> None:
+        if parts and self._turns and self._turns[-1]["role"] == role:
+            self._turns[-1]["parts"] += parts
+        elif parts:
+            self._turns.append({"role": role, "parts": parts})
 
     def finished(self) -> list[Content]:
         self._close()

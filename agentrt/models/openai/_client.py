@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from agentrt.errors import ConfigurationError
+from agentrt.media import Image, Media
 from agentrt.models._http import SDKModel
 from agentrt.models.base import Capabilities
 from agentrt.models.openai._capabilities import capabilities_of
@@ -54,6 +55,9 @@ class OpenAIModel(SDKModel):
 
     def client_options(self) -> tuple[Hashable, ...]:
         return (self.base_url, self.api_key, self.organization, self.project)
+
+    def takes_url(self, media: Media) -> bool:
+        return isinstance(media, Image)
 
     def capable(self) -> Capabilities:
         if self.capabilities is not None:

@@ -1,13 +1,22 @@
-"""JSON schemas for OpenAI's strict mode, which takes only closed objects whose members are all required."""
+"""JSON schemas for OpenAI's strict mode, which takes only closed objects whose members are all required.
+
+What else it has no word for is said in descriptions, and checked when the answer is there.
+"""
 
 from __future__ import annotations
 
+import json
 from typing import Any, cast
 
 _UNKNOWN = frozenset(
     {"allOf", "not", "if", "then", "else", "patternProperties", "prefixItems", "dependentRequired", "dependentSchemas"}
 )
-_DROPPED = frozenset({"default", "title", "examples", "discriminator", "$schema"})
+_DROPPED = frozenset({"title", "discriminator", "$schema"})
+_SAID = frozenset(
+    {"minLength", "maxLength", "uniqueItems", "minProperties", "maxProperties", "propertyNames", "examples",
+     "contains", "minContains", "maxContains", "contentEncoding", "contentMediaType"}
+)  # fmt: skip
+_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
 
 
 class _Inexpressible(Exception):
@@ -18,7 +27,7 @@ def strict_schema(schema: dict[str, Any], *, optional_as_null: bool) -> dict[str
     """A strict copy of `schema`, or None when strict mode can't express it (a free-form map, any value at all).
 
     A member that was not required becomes required; `optional_as_null` lets it be null, which then stands for
-    "not given". `schema` itself stays as it is.
+    "not given"; else its description says its default. `schema` itself stays as it is.
     """
     if schema.get("type", "object") != "object":
         return None
@@ -34,9 +43,10 @@ def _strict(node: Any, nullable: bool) -> dict[str, Any]:
     schema = cast("dict[str, Any]", node)
     if not _UNKNOWN.isdisjoint(schema):
         raise _Inexpressible
-    if "$ref" in schema:
-        return {"$ref": schema["$ref"]}  # strict mode allows nothing beside it
-    copy = {key: value for key, value in schema.items() if key not in _DROPPED}
+    copy = _with_words(schema, nullable)
+    if "$ref" in copy:  # which may have nothing beside it
+        reference = {"$ref": copy.pop("$ref")}
+        return {"anyOf": [reference], "description": copy["description"]} if "description" in copy else reference
     for key in ("anyOf", "oneOf"):
         if key in copy:
             copy["anyOf"] = [_strict(choice, nullable) for choice in copy.pop(key)]
@@ -52,6 +62,25 @@ def _strict(node: Any, nullable: bool) -> dict[str, Any]:
         raise _Inexpressible
     if kind is None and copy.keys().isdisjoint({"anyOf", "enum", "const", "properties"}):
         raise _Inexpressible
+    return copy
+
+
+def _with_words(schema: dict[str, Any], nullable: bool) -> dict[str, Any]:
+    """A copy in which the description says what the dialect can't."""
+    copy: dict[str, Any] = {}
+    words: list[str] = []
+    for key, value in schema.items():
+        look_around = key == "pattern" and "(?" in value
+        if key in _SAID or look_around or (key == "format" and value not in _FORMATS):
+            words.append(f"{key}: {json.dumps(value, ensure_ascii=False)}")
+        elif key == "default":
+            if not nullable and value is not None:
+                words.append(f"default: {json.dumps(value, ensure_ascii=False)}")
+        elif key not in _DROPPED:
+            copy[key] = value
+    if words:
+        said: str = copy.get("description", "")
+        copy["description"] = f"{said} ({', '.join(words)})".lstrip()
     return copy
 
 

@@ -22,7 +22,7 @@ _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 def wire_messages(messages: Sequence[Message], system_role: str = "system") -> list[Wire]:
-    """The conversation. Reads the files of media, so give it to a thread when there are some (`reads_files`)."""
+    """The conversation. Reads the files of media that are given by path."""
     wire: list[Wire] = []
     shown: list[Any] = []  # what tools returned to be looked at: a tool message holds only text
     for message in messages:
@@ -49,16 +49,6 @@ def wire_messages(messages: Sequence[Message], system_role: str = "system") -> l
     if shown:
         wire.append({"role": "user", "content": shown})
     return wire
-
-
-def reads_files(messages: Sequence[Message]) -> bool:
-    """Whether `wire_messages` would read files."""
-    return any(
-        medium.path is not None
-        for message in messages
-        if message.images or message.audio or message.files
-        for medium in (*(message.images or ()), *(message.audio or ()), *(message.files or ()))
-    )
 
 
 def _wire_call(call: ToolCall) -> Wire:

@@ -6,15 +6,13 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-import anyio
-
 from agentrt.errors import ModelStreamInterrupted
 from agentrt.models._http import drain, is_event_stream, read_events, read_whole
-from agentrt.models.base import Capabilities, ModelDelta, ModelRequest
+from agentrt.models.base import ModelDelta, ModelRequest
 from agentrt.models.message import Message
 from agentrt.models.openai._answer import AnswerReader
 from agentrt.models.openai._client import SAMPLING, OpenAIModel
-from agentrt.models.openai._wire import reads_files, wire_messages, wire_output, wire_tool_choice, wire_tools
+from agentrt.models.openai._wire import wire_messages, wire_output, wire_tool_choice, wire_tools
 
 _SENT = frozenset(
     {
@@ -66,7 +64,7 @@ class OpenAIChat(OpenAIModel):
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
         source = self.source()
-        body = await self._body(request)
+        body = self._body(await self.with_content(request, source))
         response = await self.post("/chat/completions", body, source, stream=request.stream)
         reader = AnswerReader(source)
         if not request.stream or not is_event_stream(response):
@@ -97,10 +95,10 @@ class OpenAIChat(OpenAIModel):
             if done:
                 await drain(reads)
 
-    async def _body(self, request: ModelRequest) -> dict[str, Any]:
+    def _body(self, request: ModelRequest) -> dict[str, Any]:
         row = self.capable()
         given = self.__dict__
-        body: dict[str, Any] = {"model": self.id, "messages": await self._messages(request, row)}
+        body: dict[str, Any] = {"model": self.id, "messages": self.conversation(request.messages, row.system_role)}
         for name in given.keys() & _SENT:
             if given[name] is not None:
                 body[name] = given[name]
@@ -121,11 +119,6 @@ class OpenAIChat(OpenAIModel):
             body["stream_options"] = {"include_usage": True}
         return body
 
-    async def _messages(self, request: ModelRequest, row: Capabilities) -> list[dict[str, Any]]:
-        if reads_files(request.messages):
-            return await anyio.to_thread.run_sync(self.conversation, request.messages, row.system_role)
-        return self.conversation(request.messages, row.system_role)
-
     def conversation(self, messages: Sequence[Message], system_role: str) -> list[dict[str, Any]]:
-        """The messages as this server takes them. Reads the files of media."""
+        """The messages as this server takes them."""
         return wire_messages(messages, system_role)

@@ -6,9 +6,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-import anyio
-
 from agentrt.errors import ModelBadRequest
+from agentrt.media import File, Image, Media
 from agentrt.models._failures import Source
 from agentrt.models._http import drain, is_event_stream, read_events, read_whole
 from agentrt.models.base import ModelDelta, ModelRequest
@@ -17,7 +16,6 @@ from agentrt.models.openai import _input
 from agentrt.models.openai._capabilities import reasons
 from agentrt.models.openai._client import OpenAIModel
 from agentrt.models.openai._response import ResponseReader
-from agentrt.models.openai._wire import reads_files
 
 _SENT = frozenset(
     {
@@ -96,18 +94,22 @@ class OpenAIResponses(OpenAIModel):
                 yield delta
             await drain(reads)
 
+    def takes_url(self, media: Media) -> bool:
+        return isinstance(media, (Image, File))
+
     async def _request(self, request: ModelRequest, source: Source) -> Any:
-        body = await self._body(request, refer=self.store)
+        request = await self.with_content(request, source)
+        body = self._body(request, refer=self.store)
         try:
             return await self.post("/responses", body, source, stream=request.stream)
         except ModelBadRequest as error:
             if error.code != "previous_response_not_found" or "previous_response_id" not in body:
                 raise
         # it was kept for a month, or for another project's key: the conversation is here as well
-        body = await self._body(request, refer=False)
+        body = self._body(request, refer=False)
         return await self.post("/responses", body, source, stream=request.stream)
 
-    async def _body(self, request: ModelRequest, *, refer: bool) -> dict[str, Any]:
+    def _body(self, request: ModelRequest, *, refer: bool) -> dict[str, Any]:
         row = self.capable()
         body: dict[str, Any] = {"model": self.id, "store": self.store}
         body |= {name: value for name, value in self.options().items() if name in _SENT and value is not None}
@@ -115,7 +117,7 @@ class OpenAIResponses(OpenAIModel):
             self.refuse_sampling(body)
         if (limit := self.max_output_tokens or self.max_tokens) is not None:
             body["max_output_tokens"] = limit
-        body |= await self._conversation(request, refer=refer)
+        body |= self._conversation(request, refer=refer)
         include = list(self.include)
         if not self.store and reasons(self.id) and REASONING not in include:
             include.append(REASONING)
@@ -138,7 +140,7 @@ class OpenAIResponses(OpenAIModel):
             body["stream"] = True
         return body
 
-    async def _conversation(self, request: ModelRequest, *, refer: bool) -> dict[str, Any]:
+    def _conversation(self, request: ModelRequest, *, refer: bool) -> dict[str, Any]:
         messages: Sequence[Message] = request.messages
         body: dict[str, Any] = {}
         if request.output is None or request.output.mode != "json":
@@ -152,10 +154,7 @@ class OpenAIResponses(OpenAIModel):
             previous, start = _input.previous_response(messages)
             if previous is not None:
                 body["previous_response_id"] = previous
-        if reads_files(messages[start:]):
-            body["input"] = await anyio.to_thread.run_sync(_input.input_items, messages, start)
-        else:
-            body["input"] = _input.input_items(messages, start)
+        body["input"] = _input.input_items(messages, start)
         return body
 
     def _reasoning(self) -> dict[str, Any]:

@@ -1,0 +1,172 @@
+"""What members do, told in the team's stream (F37 g)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from agentrt import Agent, Team
+from agentrt.run.events import BaseEvent, RunEvent
+from agentrt.runtime import Runtime
+from agentrt.storage.in_memory import InMemoryStorage
+from agentrt.testing import Gate, ScriptedModel, reply
+from tests.run.conftest import OpenStorage, open_storage, same_place  # noqa: F401  fixtures
+from tests.team.kit import ask, member, texts
+
+pytestmark = pytest.mark.timeout(20)
+ANN = "ann has counted to ten and to twenty"
+BOB = "bob has read all of the books that there are"
+
+
+def look(what: str) -> str:
+    return f"saw {what}"
+
+
+def team_of_two(**options: Any) -> Team[Any]:
+    looking = reply("", tool_calls=[("look", {"what": "x"})])
+    ann, bob = member("ann", looking, ANN, tools=[look]), member("bob", BOB)
+    return Team(name="team", members=[ann, bob], model=ScriptedModel(ask("ann", "bob"), "both have"), **options)
+
+
+def check(events: list[RunEvent]) -> None:
+    """Each event says whose it is; each run's own are in order, with a start, an end and the whole text."""
+    root = events[0].run_id
+    facts = [event.seq for event in events if not event.is_delta]
+    assert facts == list(range(1, len(facts) + 1))
+    runs: dict[str, list[BaseEvent]] = defaultdict(list)
+    for event in events:
+        runs[event.run_id].append(event)
+        assert (event.parent_run_id, event.path) in {
+            (None, ("team",)),
+            (root, ("team", "ann")),
+            (root, ("team", "bob")),
+        }
+    for run in runs.values():
+        names = [event.event for event in run if not event.is_delta]
+        assert names[:2] == ["RunStarted", "ModelCallStarted"] and names[-1] == "RunCompleted"
+        inside = [event.event for event in run if event.event != "RunContent"]
+        assert inside.index("ModelCallStarted") < [event.event for event in run].index("RunContent")
+    assert {path: text for path, text in texts(events).items()} == {"team": "both have", "ann": ANN, "bob": BOB}
+    places = [(event.seq, event.offset) for event in events if event.event == "RunContent"]
+    assert places == sorted(set(places))
+
+
+async def test_members_tell_what_they_do_in_the_teams_stream(open_storage: OpenStorage) -> None:  # noqa: F811
+    team = team_of_two(storage=open_storage())
+    check([event async for event in team.arun("go", stream=True, stream_intermediate_steps=True)])
+
+
+async def test_text_stands_behind_the_facts_it_belongs_to_however_slow_storage_is() -> None:
+    class Slow(InMemoryStorage):
+        durable = True
+
+        async def commit(self, change: Any) -> Any:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            return await super().commit(change)
+
+    events = [
+        event async for event in team_of_two(storage=Slow()).arun("go", stream=True, stream_intermediate_steps=True)
+    ]
+    check(events)
+    order = [event.event for event in events if event.path[-1] == "ann"]
+    assert order == [
+        "RunStarted",
+        "ModelCallStarted",
+        *["ToolCallArguments"] * 2,
+        "ModelCallCompleted",
+        "ToolCallStarted",
+        "ToolCallCompleted",
+        "ModelCallStarted",
+        *["RunContent"] * 8,
+        "ModelCallCompleted",
+        "RunCompleted",
+    ]
+
+
+async def test_readers_may_come_later_and_elsewhere_and_go_on_from_any_place(open_storage: OpenStorage) -> None:  # noqa: F811
+    runtime = Runtime(teams=[team_of_two()], storage=open_storage())
+    handle = await runtime.start("team", "go", run_id="r")
+    seen = [event async for event in handle.events()]
+    check(seen)
+    other = Runtime(storage=open_storage())
+    whole = [event async for event in other.attach("r")]
+    assert texts(whole) == texts(seen)
+    facts = [(event.cursor, event.event, event.path) for event in seen if not event.is_delta]
+    assert [(event.cursor, event.event, event.path) for event in whole if not event.is_delta] == facts
+    for place in range(0, len(seen), 5):
+        rest = [event async for event in other.attach("r", after=seen[place].cursor)]
+        told = texts(seen[: place + 1])
+        for name, text in texts(rest).items():
+            told[name] = told.get(name, "") + text
+        assert told == texts(seen)
+    ann = next(event for event in whole if event.event == "RunCompleted" and event.path[-1] == "ann")
+    assert ann.response.content == ANN and ann.response.run_id == ann.run_id
+
+
+async def test_a_reader_that_is_there_sees_members_work() -> None:
+    gate = Gate()
+    ann = member("ann", reply("one two three", gate=gate, gate_after=2))
+    runtime = Runtime(
+        teams=[Team(name="team", members=[ann], model=ScriptedModel(ask("ann"), "ok"))], storage=InMemoryStorage()
+    )
+    handle = await runtime.start("team", "go")
+    said = ""
+    async with asyncio.timeout(5):
+        async for event in handle.events():
+            if event.event == "RunContent" and event.path[-1] == "ann":
+                said += event.content
+                if said == "one two ":
+                    gate.open()
+    assert said == "one two three"
+
+
+async def test_members_events_can_be_left_out() -> None:
+    team = team_of_two(stream_member_events=False)
+    events = [event async for event in team.arun("go", stream=True, stream_intermediate_steps=True)]
+    assert {event.path for event in events} == {("team",)}
+    assert events[-1].response.content == "both have"
+    assert [one.content for one in events[-1].response.member_responses] == [ANN, BOB]
+
+
+async def test_route_shows_the_members_answer_as_it_streams() -> None:
+    gate = Gate()
+    ann = member("ann", reply("one two three", gate=gate, gate_after=2))
+    leader = ScriptedModel(reply(tool_calls=[("forward_to_member", {"member": "ann"})]))
+    said = ""
+    async with asyncio.timeout(5):
+        async for event in Team(name="team", mode="route", members=[ann], model=leader).arun("go", stream=True):
+            if event.event == "RunContent":
+                said += event.content
+                if said == "one two ":
+                    gate.open()
+    assert event.event == "RunCompleted" and event.content == said == "one two three"
+
+
+async def test_the_teams_text_is_that_of_its_own_run() -> None:
+    async with team_of_two().stream("go") as run:
+        assert "".join([piece async for piece in run.text_deltas()]) == "both have"
+        assert await run.text() == "both have"
+
+
+def test_a_team_prints_what_its_members_say(capsys: pytest.CaptureFixture[str]) -> None:
+    team = team_of_two(show_members_responses=True)
+    team.print_response("go", stream=True)
+    out = capsys.readouterr().out
+    assert "both have" in out and f"Response of ann: {ANN}" in out and f"Response of bob: {BOB}" in out
+    quiet = team_of_two()
+    quiet.print_response("go", stream=True)
+    out = capsys.readouterr().out
+    assert "both have" in out and "Response of" not in out
+
+
+def test_sync_code_reads_members_events_too() -> None:
+    check(list(team_of_two().run("go", stream=True, stream_intermediate_steps=True)))
+
+
+def test_an_agents_own_name_stays_what_it_is_in_a_team() -> None:
+    ann = Agent(name="ann", model=ScriptedModel("alone"))
+    assert ann.run("go").agent_name == "ann"
