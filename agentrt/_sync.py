@@ -2,10 +2,12 @@
 
     call(func, *args)       the sync twin of `await func(*args)`
     iterate(open_stream)    the sync twin of `async for`
+    background(work)        nobody waits for it but the end of the process
 
 A sync tool's calls run on the event loop of the run that called the tool, not here. The thread starts on first use. A
 forked child starts its own and leaves the old loop alone, whose selector it shares with its parent. At the process's
-end, calls and streams of threads that the interpreter waits for come to their end; what still runs then is cancelled.
+end, calls and streams of threads that the interpreter waits for come to their end, as does what is to be waited for,
+within `FINISH_S`; what still runs then is cancelled.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ T = TypeVar("T")
 
 GRACE_S = 5.0
 """How long what was cancelled may clean up before it is left behind."""
+FINISH_S = 10.0
+"""How long the end of the process waits for what nobody else waits for."""
 POLL_S = 0.1
 
 
@@ -63,6 +67,23 @@ def _items(home: _Home, open_stream: Callable[[], Coroutine[Any, Any, BatchStrea
                 yield from batch
         finally:
             home.finish(stream.aclose)
+
+
+def background(work: Callable[[], Coroutine[Any, Any, Any]]) -> bool:
+    """Begin work on the portal's loop that the end of the process waits for. False when the process is at its end."""
+    try:
+        return (_current or _make()).background(work)
+    except RuntimeError:  # no thread can be started any more
+        return False
+
+
+def wait_for_at_end(task: asyncio.Task[Any]) -> None:
+    """Have the end of the process wait for a task, should it run on the portal's loop. Also keeps it alive."""
+    _finishing.add(task)
+    task.add_done_callback(_finishing.discard)
+
+
+_finishing: set[asyncio.Task[Any]] = set()
 
 
 class _Home(Protocol):
@@ -201,6 +222,12 @@ class _Portal:
         elif self._thread.is_alive():  # else it went with its loop
             self.run(aclose)
 
+    def background(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> bool:
+        if self._ending or not self._thread.is_alive():
+            return False
+        self._loop.call_soon_threadsafe(lambda: wait_for_at_end(self._loop.create_task(work(), context=Context())))
+        return True
+
     # --- its thread ---------------------------------------------------------------------------------------------
 
     def _main(self) -> None:
@@ -212,6 +239,9 @@ class _Portal:
         self._loop.close()
 
     async def _drain(self) -> None:
+        finishing = [task for task in list(_finishing) if task.get_loop() is self._loop]
+        if finishing:
+            await asyncio.wait(finishing, timeout=FINISH_S)
         with suppress(TimeoutError):
             async with asyncio.timeout(GRACE_S):
                 me, cancelled = asyncio.current_task(), set[asyncio.Task[Any]]()
@@ -232,7 +262,7 @@ class _Portal:
         self._ending = True
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(GRACE_S + 1.0)
+            self._thread.join(FINISH_S + GRACE_S + 1.0)
 
     def _is_needed(self) -> bool:
         if any(map(_is_waited_for, list(self._callers))):
@@ -332,6 +362,7 @@ def _at_exit(hook: Callable[[], None]) -> None:
 def _forget() -> None:
     global _current, _lock
     _current, _lock = None, threading.Lock()
+    _finishing.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 
 @dataclass(slots=True, kw_only=True)
 class Media:
     """Something that is not text: exactly one of `url`, `path` and `data`; `mime_type` is guessed when not given."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"val_json_bytes": "base64", "ser_json_bytes": "base64"}
 
     url: str | None = None
     path: Path | str | None = None

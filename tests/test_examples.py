@@ -136,6 +136,17 @@ def test_typed_output(run: Run) -> None:
     assert run("typed_output.py").splitlines() == ["bug: some title (urgent)", "['some text', 'some text']"]
 
 
+def test_movie_script(run: Run) -> None:
+    assert run("movie_script.py").splitlines() == [
+        "title = 'some title'",
+        "setting = 'some setting'",
+        "characters.0 = Character(name='milk', wants='some wants')",
+        "characters.1 = Character(name='milk', wants='some wants')",
+        "storyline = 'some storyline'",
+        "some title, with 2 characters",
+    ]
+
+
 def test_extract_many(run: Run, scripted: Server) -> None:
     lines = run("extract_many.py").splitlines()
     assert lines == ["500 orders, 1500 boxes, problems: {}", "7500 tokens used, 392500 left"]

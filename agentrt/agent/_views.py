@@ -10,7 +10,7 @@ import asyncio
 import sys
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from agentrt.errors import AgentRTError, AmbiguousRun
@@ -18,6 +18,9 @@ from agentrt.run.response import RunResponse
 from agentrt.run.run import new_id
 from agentrt.storage.base import Storage
 from agentrt.storage.in_memory import InMemoryStorage
+
+if TYPE_CHECKING:
+    from agentrt.memory.memory import Memory
 
 
 @dataclass(slots=True)
@@ -38,6 +41,7 @@ class Record:
     active: int = 0
     overlapped: bool = False
     storage: Storage | None = None
+    memory: Memory | None = None
 
     def here(self) -> Here:
         context = context_key()
@@ -88,6 +92,15 @@ def own_storage(record: Record) -> Storage:
     if record.storage is None:
         record.storage = InMemoryStorage(max_sessions=1000)
     return record.storage
+
+
+def own_memory(record: Record) -> Memory:
+    """What a definition without a memory remembers by: in memory, as long as it lives."""
+    if record.memory is None:
+        from agentrt.memory.memory import Memory  # which most agents don't need
+
+        record.memory = Memory()
+    return record.memory
 
 
 def implicit_session(here: Here, user_id: str | None) -> str:

@@ -36,6 +36,7 @@ from agentrt.sessions import Sessions
 from agentrt.utils.log import library_logger
 
 if TYPE_CHECKING:
+    from agentrt.memory.base import RunMemory
     from agentrt.storage.base import Storage
     from agentrt.tools.function import Function
 
@@ -234,7 +235,13 @@ class Agent(RunDefinition[Out]):
         return Sessions(self._storage(), user_id=self.given("user_id"))
 
     async def aclose(self) -> None:
-        """Close the connections that this agent's model and storage hold. Both open again when they are used again."""
+        """Wait for updates of memories, and close what this agent's models, memory and storage hold open.
+
+        All of them open again when they are used again.
+        """
+        memory = self.memory or _views.record_of(self._self()).memory
+        if memory is not None:
+            await memory.aclose()
         for model in (self.model, self.parser_model, self.reasoning_model):
             if isinstance(model, Model):
                 await model.aclose()
@@ -517,6 +524,7 @@ class Agent(RunDefinition[Out]):
             limits=limits,
             budgets=_budgets(definition.budget, parent),
             parent=parent,
+            memory=_memory_of(definition, record),
             path=(*parent.path, name) if parent is not None else (name,),
             view=lambda context: definition._bound(run, context),
             on_start=record.started,
@@ -552,6 +560,15 @@ class Agent(RunDefinition[Out]):
 
 
 _LIMITS = RunLimits()
+
+
+def _memory_of(definition: Agent[Any], record: _views.Record) -> RunMemory | None:
+    """What remembers for a run, if it wants that."""
+    if not (
+        definition.enable_agentic_memory or definition.enable_user_memories or definition.enable_session_summaries
+    ):
+        return None
+    return definition.memory if definition.memory is not None else _views.own_memory(record)
 
 
 def _budgets(own: Budget | None, parent: Run | None) -> tuple[Budget, ...]:

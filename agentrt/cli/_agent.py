@@ -50,7 +50,7 @@ def default_model_name() -> str:
     raise ModelUnavailable(
         "There is no model to ask. Any of these gives one:\n"
         "  agentrt … --model openai:gpt-4.1               with OPENAI_API_KEY set\n"
-        "  agentrt … --model anthropic:claude-sonnet-4-5  with ANTHROPIC_API_KEY set\n"
+        "  agentrt … --model anthropic:claude-sonnet-4-6  with ANTHROPIC_API_KEY set\n"
         f"  export {VARIABLE}=openai:gpt-4.1           to make it the default\n"
         "  pip install 'agentrt[local]'                   a small model on this machine, no key"
     )

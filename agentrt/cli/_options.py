@@ -31,7 +31,7 @@ ModelOption = Annotated[
         "-m",
         metavar="PROVIDER:ID",
         show_default=False,
-        help="The model, as in [cyan]openai:gpt-4.1[/], [cyan]anthropic:claude-sonnet-4-5[/] or [cyan]local[/]. "
+        help="The model, as in [cyan]openai:gpt-4.1[/], [cyan]anthropic:claude-sonnet-4-6[/] or [cyan]local[/]. "
         "Else $AGENTRT_MODEL; else the local model, if it is installed.",
     ),
 ]

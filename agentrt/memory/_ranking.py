@@ -12,8 +12,11 @@ from agentrt.run.tokens import tokens_of
 
 _WORD = re.compile(r"\w{2,}|[^\W\d_]")
 _COMMON = frozenset(
-    "a am an and are as at be but by can do for from had has have he her his how i in is it its like me my no not of on "
-    "or she so some than that the their them they this to user was we what when where which who will with you your".split()
+    _WORD.findall(
+        "a am an and are as at be but by can do for from had has have he her his how i in is it its like me my no not "
+        "of on or she so some than that the their them they this to user was we what when where which who will with "
+        "you your"
+    )
 )
 _LINE_TOKENS = 4
 """What a line costs besides its text."""

@@ -154,7 +154,7 @@ class MemoryDb(Protocol):
 class Means:
     """By what an update is carried out where the memory has no model of its own, and where its run is stored."""
 
-    model: Model
+    model: Model | str
     storage: Storage
     path: tuple[str, ...] = ()
 

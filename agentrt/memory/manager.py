@@ -130,7 +130,7 @@ class Edits:
         """What was done, in words, in order."""
 
     def tools(self) -> list[Function[..., Any]]:
-        tools = (self.add_memory, self.update_memory, self.delete_memory, self.clear_memory)
+        tools: tuple[Any, ...] = (self.add_memory, self.update_memory, self.delete_memory, self.clear_memory)
         return [Function(tool, effect="idempotent") for tool in tools]
 
     # `session_state` is taken so that the calls of a turn are made one at a time, in their order

@@ -32,7 +32,13 @@ async def fetch(url: str, limits: MediaLimits) -> tuple[bytes, str | None]:
     try:
         async with (
             asyncio.timeout(limits.timeout_s),
-            httpx2.AsyncClient(trust_env=False, timeout=limits.timeout_s) as client,
+            httpx2.AsyncClient(
+                trust_env=False,
+                verify=httpx2.create_ssl_context(),
+                timeout=limits.timeout_s,
+                # a connection belongs to the name it was made for, and is found by its address here: never used again
+                limits=httpx2.Limits(max_keepalive_connections=0),
+            ) as client,
         ):
             target = httpx2.URL(url)
             for _ in range(MAX_REDIRECTS + 1):

@@ -66,7 +66,7 @@ class SDKModel(Model):
         return (self.base_url, self.api_key)
 
     def takes_url(self, media: Media) -> bool:
-        """Whether the provider itself fetches what is at this medium's URL."""
+        """Whether the medium's URL is sent as it is: its provider fetches it, or refuses such media anyway."""
         return False
 
     # --- what the adapters use ------------------------------------------------------------------------------------

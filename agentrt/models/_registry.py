@@ -67,7 +67,7 @@ def default_model() -> Model:
         return resolve_model(name)
     raise ModelUnavailable(
         f'No model was given. Give one, as in Agent(model="openai:gpt-4.1"), or export {VARIABLE}=openai:gpt-4.1 '
-        f"(with OPENAI_API_KEY), {VARIABLE}=anthropic:claude-sonnet-4-5 (with ANTHROPIC_API_KEY), or {VARIABLE}=local "
+        f"(with OPENAI_API_KEY), {VARIABLE}=anthropic:claude-sonnet-4-6 (with ANTHROPIC_API_KEY), or {VARIABLE}=local "
         "(in process, no key: pip install 'agentrt[local]')"
     )
 

@@ -102,6 +102,13 @@ class PartDelta:
 
 
 @dataclass(slots=True)
+class CitationDelta:
+    """What a part of the answer rests on, in the provider's own form."""
+
+    citation: dict[str, Any]
+
+
+@dataclass(slots=True)
 class UsageDelta:
     """The usage of the whole call; the last one counts."""
 
@@ -123,7 +130,9 @@ class FinishDelta:
     answered: Model | None = None
 
 
-ModelDelta: TypeAlias = TextDelta | RefusalDelta | ReasoningDelta | ToolCallDelta | PartDelta | UsageDelta | FinishDelta
+ModelDelta: TypeAlias = (
+    TextDelta | RefusalDelta | ReasoningDelta | ToolCallDelta | PartDelta | CitationDelta | UsageDelta | FinishDelta
+)
 
 
 # --- the port --------------------------------------------------------------------------------------------------------

@@ -78,6 +78,8 @@ class Message:
     files: list[File] | None = None
     provider: str | None = None
     parts: list[dict[str, Any]] | None = None
+    citations: list[dict[str, Any]] | None = None
+    """What an answer rests on, in its provider's own form. Never sent."""
     refusal: bool = False
     incomplete: bool = False
     """True for an assistant message that was cut off (cancelled, or the connection broke): never sent as an answer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import ClassVar
 
-from agentrt.media import Media
+from agentrt.media import Media, Video
 from agentrt.models.openai.like import OpenAILike
 
 
@@ -19,7 +19,7 @@ class Ollama(OpenAILike):
     base_url: str | None = "http://localhost:11434/v1"
 
     def takes_url(self, media: Media) -> bool:
-        return False  # it fetches nothing
+        return isinstance(media, Video)  # it fetches nothing
 
     def address(self) -> str:
         host = os.environ.get("OLLAMA_HOST")

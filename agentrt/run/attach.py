@@ -82,7 +82,7 @@ async def attach(
         async with aclosing(source) as events:
             async for event in events:
                 place = _after(event)
-                yield await _whole(storage, event)
+                yield await whole(storage, event)
                 if event.run_id != run_id:
                     continue  # a member's, whose end is not the run's
                 if isinstance(event, RunPaused) and through_pauses:
@@ -106,7 +106,7 @@ async def _live(storage: Storage, run: Run, place: Place) -> AsyncGenerator[RunE
         channel.emit(delta)
     run.journal.readers.append(channel.emit)
     try:
-        for event in await _stored_after(storage, run.run_id, place):
+        for event in await stored_after(storage, run.run_id, place):
             place = _after(event)
             yield event
         while True:
@@ -122,7 +122,7 @@ async def _polled(storage: Storage, run_id: str, place: Place, through_pauses: b
     """The events of a run that somebody else drives, as they come to be stored."""
     while True:
         stored = await storage.load_run(run_id)
-        events = await _stored_after(storage, run_id, place)
+        events = await stored_after(storage, run_id, place)
         for event in events:
             place = _after(event)
             yield event
@@ -134,7 +134,7 @@ async def _polled(storage: Storage, run_id: str, place: Place, through_pauses: b
                 await storage.wait_for_news(run_id, after=place, timeout_s=NEWS_S)
 
 
-async def _stored_after(storage: Storage, run_id: str, place: Place) -> list[RunEvent]:
+async def stored_after(storage: Storage, run_id: str, place: Place) -> list[RunEvent]:
     """What is stored after a place. Facts are read first: a delta is stored with or after the fact it stands behind."""
     facts = await storage.load_events(run_id, after=place[0])
     known = facts[-1][0] if facts else place[0]
@@ -166,7 +166,7 @@ def _after(event: BaseEvent) -> Place:
     return parse_cursor(event.cursor)
 
 
-async def _whole(storage: Storage, event: RunEvent) -> RunEvent:
+async def whole(storage: Storage, event: RunEvent) -> RunEvent:
     """A run's last event is stored without the response, which the run's row holds."""
     if isinstance(event, (*LAST, RunPaused)) and (stored := await storage.load_run(event.run_id)) is not None:
         event.response = response_of(stored)

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from agentrt.run import owner
+from agentrt.run.attach import stored_after, whole
 from agentrt.run.context import RunContext
 from agentrt.run.delegate import Delegate
-from agentrt.run.encoding import event_from_json
-from agentrt.run.events import BaseEvent, DeltaEvent
+from agentrt.run.events import BaseEvent, DeltaEvent, ModelCallCompleted, ModelCallReset, ModelCallStarted
 from agentrt.run.limits import count_stored
 from agentrt.run.response import RunResponse, RunStatus
 from agentrt.run.run import Run, live
@@ -48,6 +48,8 @@ async def _run_child(run: Run, child: Run, *, with_events: bool) -> None:
         child.decided = paused.tools_with_members  # as they were decided on this run
     stream = RunStream[Any](child, events=False)
     child.stream = run.stream and with_events
+    if with_events and run.journal.attachable:
+        child.keep_for_readers()  # what it has said must not be lost before it is stored with this run
     if run.epoch > 1:
         await _wait_until_left(child)
         if with_events:
@@ -98,21 +100,46 @@ def _forward(run: Run, event: BaseEvent) -> None:
 
 
 async def _catch_up(run: Run, child: Run) -> None:
-    """Tell the facts of a child's run that a crash kept from being told: those after as many as are known here.
+    """Tell what a crash kept from being told here of a child's run: it is stored there first.
 
-    Each fact of a child's run, and of those below it, is told once and in order, so their number is the place.
+    Facts are told once and in order, so how many are known here is the place. The text of a model call whose end is not
+    known here is told from its beginning, for it will not come again.
     """
     if not run.journal.keeps:
         return
+    events = await stored_after(run.storage, child.run_id, (0, 0))
+    left, at = await _told(run, child.run_id), 0
+    begun: dict[str, ModelCallStarted] = {}
+    for event in events:
+        if left and not event.is_delta and not isinstance(event, ModelCallReset):
+            left, at = left - 1, event.seq
+            if isinstance(event, ModelCallStarted):
+                begun[event.run_id] = event
+            elif isinstance(event, ModelCallCompleted):
+                del begun[event.run_id]
+    ended = {event.run_id for event in events if isinstance(event, ModelCallCompleted) and event.seq > at}
+    cut = {run_id: started.seq for run_id, started in begun.items() if run_id in ended}
+    for run_id in cut:
+        _forward(run, _reset(begun[run_id]))
+    for event in events:
+        if event.seq > at or (event.is_delta and event.seq >= cut.get(event.run_id, at + 1)):
+            _forward(run, await whole(run.storage, event))
+
+
+def _reset(started: ModelCallStarted) -> ModelCallReset:
+    who = {name: getattr(started, name) for name in ("run_id", "parent_run_id", "path", "agent_id", "session_id")}
+    return ModelCallReset(index=started.index, **who)
+
+
+async def _told(run: Run, child_run_id: str) -> int:
+    """How many facts of a child's run, and of the runs below it, are known here."""
     parents: dict[str, str] = {}
     facts: Counter[str] = Counter()
     for _, text in await run.storage.load_events(run.run_id):
         event = json.loads(text)
         parents[event["run_id"]] = event.get("parent_run_id") or ""
-        facts[event["run_id"]] += 1
-    told = sum(count for run_id, count in facts.items() if _is_below(run_id, child.run_id, parents))
-    for _, text in (await run.storage.load_events(child.run_id))[told:]:
-        _forward(run, event_from_json(text))
+        facts[event["run_id"]] += event["event"] != "ModelCallReset"  # of which there may be more here
+    return sum(count for run_id, count in facts.items() if _is_below(run_id, child_run_id, parents))
 
 
 def _is_below(run_id: str, top: str, parents: dict[str, str]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, TypeAlias, cast
 from typing_extensions import TypeForm
 
 from agentrt._options import Definition
+from agentrt.memory.base import RunMemory
 from agentrt.models.base import Model, ToolChoice
 from agentrt.run.budget import Budget
 from agentrt.run.limits import RunLimits
@@ -72,8 +73,16 @@ class RunDefinition(Definition, Generic[Out]):
     budget: Budget | None = None
     """Tokens and money that its runs share with whatever else has this budget; their child runs share it, too."""
     dependencies: Mapping[str, Any] | Any = None
-    """What tools and instruction functions find in `ctx.dependencies`."""
-    response_model: type[Out] | TypeForm[Out] | Mapping[str, Any] = str  # pyright: ignore[reportAssignmentType]  Out's default
+    """What tools and instruction functions find in `ctx.dependencies`. In a mapping, a function that takes nothing (or
+    only what is known here: `ctx`, `agent`, `session_state`) is called for each run, awaited if need be, and stands for
+    what it returns."""
+    context: Mapping[str, Any] | None = None
+    """The same by another name, when `dependencies` are not given."""
+    add_context: bool = False
+    """Tell the dependencies in the system message."""
+    enable_agentic_state: bool = False
+    """Tell the session state, and give a tool that sets its keys: `update_session_state`."""
+    response_model: type[Out] | TypeForm[Out] | Mapping[str, Any] | None = str  # pyright: ignore[reportAssignmentType]  Out's default
     """The type of the answer, or a JSON schema for it."""
     use_json_mode: bool = False
     """Ask for JSON by the provider's JSON mode and the prompt instead of by its schema support."""
@@ -110,6 +119,29 @@ class RunDefinition(Definition, Generic[Out]):
     add_history_to_messages: bool = False
     num_history_runs: int = 3
     """How many earlier runs of the session are sent with `add_history_to_messages`."""
+    num_history_responses: int | None = None
+    """The same by another name; it wins when given."""
+    history_tokens: int | None = None
+    """How many tokens of history are sent at most (estimated). The newest runs stay, whole, or as question and answer
+    where only that has room."""
+    read_chat_history: bool = False
+    """A tool that reads the session's earlier runs: `get_chat_history`."""
+    read_tool_call_history: bool = False
+    """A tool that reads the session's earlier tool calls, the newest first: `get_tool_call_history`."""
+    search_previous_sessions_history: bool = False
+    """A tool that looks through the user's other sessions: `search_previous_sessions`. Only with a `user_id`."""
+    num_history_sessions: int = 5
+    """How many of them, the ones used last, are looked through."""
+
+    # memory
+    memory: RunMemory | None = None
+    """A `Memory`; one of this object's own, in memory, when not given and one of the following is on."""
+    enable_agentic_memory: bool = False
+    """Tell what is remembered of the user, and give a tool that has it changed: `update_user_memory`."""
+    enable_user_memories: bool = False
+    """Tell it, and have it brought up to date after each run, from what the user said."""
+    enable_session_summaries: bool = False
+    """Tell the session's summary, and have it brought up to date after each run."""
 
     # what is shown
     show_tool_calls: bool = True

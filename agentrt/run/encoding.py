@@ -44,7 +44,7 @@ def event_from_json(text: str | bytes) -> RunEvent:
         names = {f.name for f in dataclasses.fields(BaseEvent)}
         known = {k: v for k, v in data.items() if k in names and k not in ("created_at", "path")}  # pyright: ignore[reportUnknownVariableType]
         return UnknownEvent(**known, path=tuple(data.get("path", ())), data=data)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
-    return _adapter(cls).validate_python(data)
+    return _adapter(cls).validate_json(text)
 
 
 def event_json_schema() -> dict[str, Any]:

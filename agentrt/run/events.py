@@ -290,6 +290,31 @@ class ReasoningCompleted(BaseEvent):
     error: str | None = None
 
 
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class MemoryUpdateStarted(BaseEvent):
+    """Memories of the user are being updated; `content` is what an agent wants done with them, None after a run."""
+
+    event: Literal["MemoryUpdateStarted"] = "MemoryUpdateStarted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+
+
+@dataclass(slots=True, kw_only=True)
+class MemoryUpdateCompleted(BaseEvent):
+    """The user's memories are updated; `content` says what was changed, `error` what kept the rest from it."""
+
+    event: Literal["MemoryUpdateCompleted"] = "MemoryUpdateCompleted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    error: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class SessionSummaryUpdated(BaseEvent):
+    """The session has a new summary, which is `content`."""
+
+    event: Literal["SessionSummaryUpdated"] = "SessionSummaryUpdated"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+
+
 # --- state, user's own, unknown --------------------------------------------------------------------------------------
 
 
@@ -338,6 +363,9 @@ RunEvent: TypeAlias = (
     | ReasoningStarted
     | ReasoningStep
     | ReasoningCompleted
+    | MemoryUpdateStarted
+    | MemoryUpdateCompleted
+    | SessionSummaryUpdated
     | StateConflict
     | CustomEvent
     | UnknownEvent
@@ -351,6 +379,9 @@ INTERMEDIATE = frozenset(
         "ReasoningStarted",
         "ReasoningStep",
         "ReasoningCompleted",
+        "MemoryUpdateStarted",
+        "MemoryUpdateCompleted",
+        "SessionSummaryUpdated",
         "StateConflict",
     }
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -16,6 +17,7 @@ from agentrt.storage.base import LeaseNews, Storage
 
 LEASE_S: Final = 30.0
 log = logging.getLogger("agentrt")
+CLOSE_S: Final = 5.0
 RENEW_S: Final = 2.0
 """How often leases are renewed, and how soon an owner learns of a cancel from another process."""
 
@@ -62,7 +64,9 @@ class _Keeper:
                     leases = [lease for lease in self._leases.values() if lease.storage.durable]
                     if not leases:  # the next run starts a new thread
                         self._thread = None
-                        return
+                if not leases:
+                    runner.run(_finish())
+                    return
                 runner.run(self._renew(leases))
 
     async def _renew(self, leases: list[Lease]) -> None:
@@ -78,7 +82,15 @@ class _Keeper:
                 log.warning("the leases of %d runs could not be renewed: %s", len(held), error)
                 continue
             for item in news:
-                known[item.run_id].on_news(item)
+                with contextlib.suppress(RuntimeError):  # its loop has just been closed
+                    known[item.run_id].on_news(item)
+
+
+async def _finish() -> None:
+    """Let storages that were dropped meanwhile close what they hold on this loop."""
+    await asyncio.sleep(0)
+    if closing := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(closing, timeout=CLOSE_S)
 
 
 _keeper = _Keeper()

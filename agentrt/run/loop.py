@@ -28,6 +28,7 @@ from agentrt.run.events import (
 from agentrt.run.hooks import pass_output
 from agentrt.run.lease import release
 from agentrt.run.limits import check_depth, deadline_of, last_turn, out_of_time
+from agentrt.run.memory import queue_updates, start_updates
 from agentrt.run.model_call import call_model
 from agentrt.run.prepare import prepare
 from agentrt.run.response import RunResponse, RunStatus, StopReason
@@ -96,6 +97,8 @@ async def _enter(run: Run) -> RunResponse[Any] | None:
             return run.end_as(response_of(stored), stored.last_seq)
         return await resume(run, stored)
     run.fact(RunStarted(model=f"{run.model.provider}:{run.model.id}"))  # written with the start of its first model call
+    for event in run.opening:
+        run.fact(event)
     return None
 
 
@@ -188,8 +191,11 @@ async def _leave(run: Run) -> RunResponse[Any]:
         await run.save(RunStatus.PAUSED, RunPaused(response=response))
         return response
     response.reasoning_content = "".join(m.reasoning_content or "" for m in run.messages) or None
+    response.citations = [citation for m in run.messages for citation in m.citations or ()] or None
     await pass_output(run)
+    await queue_updates(run)
     await run.save(RunStatus.COMPLETED, RunCompleted(content=response.content, response=response))
+    start_updates(run)
     return response
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agentrt.errors import ContentFiltered, ModelError, ModelStreamInterrupted, OutputTruncated, ToolUseFailed
 from agentrt.models._attempt import attempt, wait_before_next
 from agentrt.models.base import (
+    CitationDelta,
     FinishDelta,
     Model,
     ModelAnswer,
@@ -178,8 +179,8 @@ class _CallDraft:
 class _Draft:
     """The answer as it comes in. A call of the tool that takes a typed answer is that answer's text."""
 
-    __slots__ = ("aside", "asked", "calls", "delivered", "finish", "first_at", "on_partial", "output", "output_partial",
-                 "parts", "reasoning", "refused", "run", "started", "text", "usage")  # fmt: skip
+    __slots__ = ("aside", "asked", "calls", "citations", "delivered", "finish", "first_at", "on_partial", "output",
+                 "output_partial", "parts", "reasoning", "refused", "run", "started", "text", "usage")  # fmt: skip
 
     def __init__(
         self, run: Run, output: Output | None, on_partial: Callable[[OutputPartial], None], *, aside: bool = False
@@ -193,6 +194,7 @@ class _Draft:
         self.reasoning: list[str] = []
         self.calls: list[_CallDraft] = []
         self.parts: list[dict[str, Any]] = []
+        self.citations: list[dict[str, Any]] = []
         self.usage = Usage()
         self.finish: FinishDelta | None = None
         self.refused = False
@@ -206,6 +208,7 @@ class _Draft:
         run, streaming = self.run, self.run.stream
         self.asked = True
         self.parts.clear()
+        self.citations.clear()
         async with aclosing(attempt(model, request)) as deltas:
             async for delta in deltas:
                 if isinstance(delta, (TextDelta, RefusalDelta)):
@@ -222,6 +225,8 @@ class _Draft:
                     self._call(delta)
                 elif isinstance(delta, PartDelta):
                     self.parts.append(delta.part)
+                elif isinstance(delta, CitationDelta):
+                    self.citations.append(delta.citation)
                 elif isinstance(delta, UsageDelta):
                     self.usage = delta.usage
                 else:
@@ -307,6 +312,7 @@ class _Draft:
             tool_calls=[_tool_call(call) for call in calls] or None,
             provider=model.provider if self.parts else None,
             parts=self.parts or None,
+            citations=self.citations or None,
             refusal=self.refused,
         )
         now = time.perf_counter()

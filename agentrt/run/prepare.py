@@ -12,8 +12,10 @@ from agentrt.errors import SessionBusy
 from agentrt.models.base import Model
 from agentrt.models.message import Message
 from agentrt.run import owner
+from agentrt.run.built_in_tools import built_in_tools
 from agentrt.run.context import RunContext
-from agentrt.run.history import flatten, valid_messages
+from agentrt.run.dependencies import given_dependencies, resolve_dependencies
+from agentrt.run.history import runs_to_send, sendable, valid_messages
 from agentrt.run.hooks import hooks_of, pass_input
 from agentrt.run.journal import carried_out
 from agentrt.run.lease import LEASE_S, Lease, hold
@@ -48,7 +50,7 @@ async def prepare(run: Run) -> None:
             input=_kept_input(run),
             owner=owner.this_process(),
         ),
-        history_runs=definition.num_history_runs if definition.add_history_to_messages else 0,
+        history_runs=runs_to_send(definition),
         initial_state=definition.given("session_state"),
         given_state=run.given_state,
         lease_s=LEASE_S,
@@ -57,7 +59,7 @@ async def prepare(run: Run) -> None:
     lease_run(run)
     run.base_state = opening.state or {}
     run.context.session_state.update(copy_state(run.base_state))
-    run.history = flatten(opening.history)
+    run.history = sendable(opening.history, definition.history_tokens)
     await make_ready(run)
     log.debug("run %s: %d messages of history, tools %s", run.run_id, len(run.history), ", ".join(run.tools) or "none")
 
@@ -67,6 +69,7 @@ async def make_ready(run: Run) -> None:
 
     Hooks come after the run is stored: its session is then known to be the user's, and its state is there.
     """
+    await resolve_dependencies(run)
     changed = await pass_input(run)
     await fit_out(run)
     run.system = await system_message(run)
@@ -139,9 +142,9 @@ def new_context(run: Run) -> None:
         run_id=run.run_id,
         session_id=run.session_id,
         user_id=run.user_id,
-        parent_run_id=run.parent.run_id if run.parent else None,
+        parent_run_id=run.parent.run_id if run.parent else run.belongs_to,
         path=run.path,
-        dependencies=run.definition.dependencies,
+        dependencies=given_dependencies(run.definition),
         usage=run.response.usage,
         cancel_flag=run.cancel_flag,
         emit_event=run.custom,
@@ -157,8 +160,8 @@ async def fit_out(run: Run) -> None:
     run.response.model = model.id
     run.response.model_provider = model.provider
     run.tools = await resolve_tools(definition.tools, run.context) if definition.tools else {}
-    if run.own_tools:
-        run.tools = collect_tools([run.own_tools, run.tools.values()])
+    if own := [*run.own_tools, *built_in_tools(run)]:
+        run.tools = collect_tools([own, run.tools.values()])
     if definition.reasoning or definition.reasoning_model is not None:
         run.reasoner = _model(definition.reasoning_model) if definition.reasoning_model is not None else model
     if definition.response_model is not None and definition.response_model is not str:

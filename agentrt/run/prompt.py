@@ -9,8 +9,10 @@ from typing import Any, cast
 
 from agentrt.models.message import Message, utc_now
 from agentrt.run.context import RunContext
+from agentrt.run.memory import memory_sections
 from agentrt.run.run import Run
 from agentrt.tools.hooks import call_by_name, known_names
+from agentrt.tools.results import to_text
 
 _NAME = re.compile(r"\{\{([A-Za-z_][A-Za-z0-9_]*)\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -38,6 +40,11 @@ async def system_message(run: Run) -> Message | None:
             sections.append(("tool_instructions", function_text))
     if additional := _additional(run):
         sections.append(("additional_information", additional))
+    sections += await memory_sections(run)
+    if definition.add_context and run.context.dependencies:
+        sections.append(("context", to_text(run.context.dependencies)))
+    if definition.enable_agentic_state:
+        sections.append(("session_state", to_text(run.state)))
     if definition.expected_output:
         sections.append(("expected_output", fill(definition.expected_output)))
     if definition.success_criteria:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal
 
 from typing_extensions import TypeVar
 
+from agentrt.media import Audio, File, Image, Video
 from agentrt.models.message import FinishReason, Message, Usage, utc_now
 
 if TYPE_CHECKING:
@@ -94,6 +95,11 @@ class ToolExecution:
     tool_name: str
     tool_args: dict[str, Any] = field(default_factory=dict[str, Any])
     result: Any = None
+    images: list[Image] | None = None
+    """The images that the tool returned: the model sees them, if it can."""
+    audio: list[Audio] | None = None
+    videos: list[Video] | None = None
+    files: list[File] | None = None
     tool_call_error: bool = False
     error: str | None = None
     elapsed_s: float | None = None
@@ -145,6 +151,19 @@ class Thought:
 
 
 @dataclass(slots=True, kw_only=True)
+class MemoryUpdate:
+    """What a run leaves for its agent's memory, which takes it in after the answer, in a run of its own: `run_id`.
+
+    Kept up to date while this process lives; what failed is tried again with the next one of the user.
+    """
+
+    kind: Literal["memories", "summary"]
+    run_id: str
+    status: RunStatus = RunStatus.PENDING
+    error: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
 class RunResponse(Generic[Out]):
     """A run as far as it has come.
 
@@ -167,12 +186,15 @@ class RunResponse(Generic[Out]):
     model: str | None = None
     model_provider: str | None = None
     reasoning_content: str | None = None
+    citations: list[dict[str, Any]] | None = None
+    """What the answer rests on: annotations, citations, grounding, in the form of the model's provider."""
     reasoning_steps: list[Thought] = field(default_factory=list[Thought])
     messages: list[Message] = field(default_factory=list[Message])
     tools: list[ToolExecution] = field(default_factory=list[ToolExecution])
     member_responses: list[RunResponse[Any]] = field(default_factory=list["RunResponse[Any]"])
     usage: Usage = field(default_factory=Usage)
     total_usage: Usage = field(default_factory=Usage)
+    memory_updates: list[MemoryUpdate] = field(default_factory=list[MemoryUpdate])
     stop_reason: StopReason | None = None
     finish_reason: FinishReason | None = None
     error: str | None = None

@@ -14,7 +14,7 @@ from agentrt.models.message import Message, Usage
 from agentrt.run import owner
 from agentrt.run.deciding import fit_out_stored, response_of, take_decisions
 from agentrt.run.events import ModelCallReset, RunContinued
-from agentrt.run.history import flatten
+from agentrt.run.history import runs_to_send, sendable
 from agentrt.run.journal import carried_out
 from agentrt.run.lease import LEASE_S
 from agentrt.run.limits import Spent, count_again
@@ -77,9 +77,9 @@ async def resume(run: Run, stored: StoredRun) -> RunResponse[Any] | None:
     definition = run.definition
     if definition.add_history_to_messages:
         earlier = await run.storage.load_history(
-            stored.session_id, runs=definition.num_history_runs, before=stored.number or None
+            stored.session_id, runs=runs_to_send(definition), before=stored.number or None
         )
-        run.history = flatten(earlier)
+        run.history = sendable(earlier, definition.history_tokens)
     run.fact(RunContinued())
     if stored.status is not RunStatus.PAUSED:
         if not await _unknown_outcomes(run, stored):
@@ -125,6 +125,7 @@ async def _load(run: Run, stored: StoredRun) -> dict[str, Any]:
     run.system = kept.get("system")
     run.ready = kept.get("ready", False) or any(step.kind in ("prompt", "model") for step in stored.steps)
     run.model_calls = kept.get("model_calls", 0)
+    run.asides = kept.get("asides", 0)
     run.corrections = kept.get("corrections", 0)
     run.reasoned = run.model_calls > 0 and bool(response.reasoning_steps)
     run.tool_calls = kept.get("tool_calls", 0)

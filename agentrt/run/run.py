@@ -37,6 +37,7 @@ from agentrt.storage.merge import copy_state
 from agentrt.tools.function import Function
 
 if TYPE_CHECKING:
+    from agentrt.memory.base import RunMemory
     from agentrt.run.output import Output
 
 log = logging.getLogger("agentrt")
@@ -74,6 +75,14 @@ class Run:
     """Tools that it has besides its definition's: those that a team has its members by."""
     own_sections: list[Callable[[Run], Iterable[tuple[str, str]]]] = field(default_factory=list[Any])
     """What its system message has besides: functions of sections, each with its name."""
+    memory: RunMemory | None = None
+    """What remembers its user, or puts its session in short, if it wants either."""
+    belongs_to: str | None = None
+    """The run below which it stands although that one is over."""
+    opening: list[BaseEvent] = field(default_factory=list[BaseEvent])
+    """What is told right after its start."""
+    closing: Callable[[BaseEvent], BaseEvent] | None = None
+    """Makes what is told right before its last event."""
     path: tuple[str, ...] = ()
     input: list[Message] = field(default_factory=list[Message])
     given_state: dict[str, Any] | None = None
@@ -261,8 +270,7 @@ class Run:
         event.path = self.path
         event.agent_id = self.response.agent_id
         event.session_id = self.session_id
-        if self.parent is not None:
-            event.parent_run_id = self.parent.run_id
+        event.parent_run_id = self.parent.run_id if self.parent is not None else self.belongs_to
 
     def end_as(self, response: RunResponse[Any], seq: int) -> RunResponse[Any]:
         """Take a stored response for this run's, and tell of it as its last event would."""
@@ -284,6 +292,9 @@ class Run:
         response = self.touch()
         response.status = status
         response.elapsed_s = time.perf_counter() - self.started
+        if self.closing is not None and status.is_terminal:
+            closing, self.closing = self.closing, None
+            self.fact(closing(last))
         self._sign(last)
         if self.debug is not None:
             self.debug.debug("%s", line_of(last))
@@ -339,6 +350,7 @@ class Run:
                 "ready": self.ready,
                 "system": self.system,
                 "model_calls": self.model_calls,
+                "asides": self.asides,
                 "corrections": self.corrections,
                 "tool_calls": self.tool_calls,
                 "below": settled(self),

@@ -258,6 +258,8 @@ async def _take(run: Run, execution: ToolExecution, function: Function, result: 
     if result.changed_args is not None:
         execution.tool_args = result.changed_args
     execution.result = result.content
+    execution.images, execution.audio = result.images, result.audio
+    execution.videos, execution.files = result.videos, result.files
     execution.error = result.error
     execution.tool_call_error = result.error is not None
     if result.exception is not None:
@@ -317,5 +319,9 @@ def answer_turn(run: Run) -> None:
                 tool_call_id=execution.tool_call_id,
                 tool_name=execution.tool_name,
                 tool_call_error=execution.tool_call_error,
+                images=execution.images,
+                audio=execution.audio,
+                videos=execution.videos,
+                files=execution.files,
             )
         )

@@ -268,6 +268,8 @@ def _pack_message(message: Message) -> dict[str, Any]:
         packed["incomplete"] = True
     if message.parts is not None:
         packed["parts"] = _pack_attribute("parts", message.parts)
+    if message.citations is not None:
+        packed["citations"] = _pack_attribute("citations", message.citations)
     if message.images is not None:
         packed["images"] = _pack_attribute("images", message.images)
     if message.audio is not None:

@@ -30,7 +30,7 @@ class Team(Agent[Out]):
     members: Sequence[Agent[Any]] = ()
     """Agents and teams, each with a name."""
     mode: Literal["coordinate", "route", "collaborate"] = "coordinate"
-    team_session_state: dict[str, Any]  # pyright: ignore[reportIncompatibleMethodOverride]  as an option
+    team_session_state: dict[str, Any] = EMPTY  # pyright: ignore[reportIncompatibleMethodOverride]  as an option
     """What the session state that the team shares with its members starts from, besides its `session_state`."""
     enable_agentic_context: bool = False
     """Give the leader a tool that sets what all members are told besides their tasks."""

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from agentrt import Agent
 from agentrt.errors import OutputValidationError
-from tests.cases.kit import add_chat, go, openai, ways
+from tests.cases.kit import add_chat, add_claude, claude, go, openai, use_block, ways
+from tests.cases.pairing import check_claude
 from tests.http_server import Server
 
 
@@ -116,6 +117,28 @@ async def test_a_repair_is_told_what_was_wrong(server: Server, way: str) -> None
     said = server.bodies[1]["messages"]
     assert said[-2] == {"role": "assistant", "content": '{"tags":["x"]}'}
     assert "text: Field required" in said[-1]["content"]
+
+
+@ways
+async def test_a_model_without_schemas_gives_its_answer_by_a_tool(server: Server, way: str) -> None:
+    agent = Agent(
+        model=claude(server, id="claude-3-5-haiku-latest"),
+        response_model=Answer,
+        session_id="s",
+        add_history_to_messages=True,
+    )
+    for text in ("a", "b"):
+        add_claude(server, way, {"type": "text", "text": "Here:"}, use_block("toolu_1", "final_answer", text=text))
+    first = await go(agent, way)
+    second = await go(agent, way, "again")
+
+    assert (first.response.content, second.response.content) == (Answer(text="a"), Answer(text="b"))
+    body = server.bodies[1]
+    assert body["tool_choice"] == {"type": "tool", "name": "final_answer"}
+    assert body["tools"][0]["input_schema"]["required"] == ["text"]
+    check_claude(body)
+    said = [block for message in body["messages"] for block in message["content"]]
+    assert said[1] == {"type": "text", "text": 'Here:{"text": "a"}'}
 
 
 async def test_a_stream_delivers_the_value_once(server: Server) -> None:

@@ -158,7 +158,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return new_url(request.param, tmp_path)
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("way", WAYS)
 async def test_cancelled_at_every_write(url: str, way: str, times: int) -> None:
     storage = open_storage(url)
@@ -195,7 +195,7 @@ async def cancel_somewhere(storage: Storage, random: random.Random, number: int)
     return run_id
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6))])
 async def test_two_hundred_runs_cancelled_anywhere(url: str, seed: int) -> None:
     storage, chance, before = open_storage(url), random.Random(seed), asyncio.all_tasks()
     seen: Counter[str] = Counter()
@@ -225,7 +225,7 @@ def asking(storage: Any) -> Agent[Any]:
     return Agent(agent_id="a", model=FunctionModel(answer), tools=[drop], storage=storage)
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
 async def test_a_continued_run_cancelled_at_every_write(url: str, times: int) -> None:
     storage, seen, write = open_storage(url), Counter[str](), 0
     while True:
@@ -256,6 +256,7 @@ async def test_a_continued_run_cancelled_at_every_write(url: str, times: int) ->
     await storage.aclose()
 
 
+@pytest.mark.slow
 def test_a_loop_that_ends_under_a_run_leaves_it_ended_or_to_be_recovered(url: str) -> None:
     """`asyncio.run` cancels all tasks there are, also those of the storage and of the journal."""
     write, seen = 0, Counter[str]()

@@ -353,6 +353,27 @@ async def test_a_server_that_sends_only_finished_items_is_understood(server: Ser
     assert heard.finish.reason == "tool_calls"
 
 
+async def test_items_may_be_told_apart_by_their_ids_alone(server: Server, model: OpenAIResponses):
+    """As llama.cpp's server does it."""
+    server.add(
+        body=sse_events(
+            {"type": "response.output_item.added", "item": {**REASONING, "encrypted_content": ""}},
+            {"type": "response.reasoning_text.delta", "item_id": "rs_1", "delta": "Hm"},
+            {"type": "response.output_item.added", "item": {**said(""), "content": []}},
+            {"type": "response.output_text.delta", "item_id": "msg_1", "delta": "Look"},
+            {"type": "response.output_item.done", "item": said("Look")},
+            {"type": "response.output_item.added", "item": {**CALL, "arguments": ""}},
+            {"type": "response.function_call_arguments.delta", "item_id": "fc_1", "delta": '{"q":"tide"}'},
+            {"type": "response.output_item.done", "item": CALL},
+            {"type": "response.completed", "response": response(REASONING, said("Look"), CALL)},
+        )
+    )
+    heard = await collect(model)
+
+    assert (heard.reasoning, heard.text) == ("Hm", "Look")
+    assert heard.calls == [("call_1", "lookup", '{"q":"tide"}')]
+
+
 async def test_the_arguments_of_tools_that_the_provider_runs_are_nobodys_calls(server: Server, model: OpenAIResponses):
     item = {"type": "mcp_call", "id": "mcp_1", "name": "search", "arguments": "{}", "output": "found"}
     server.add(

@@ -10,7 +10,16 @@ from pydantic import BaseModel
 
 from agentrt import Agent, tool
 from agentrt.run.encoding import event_from_json, event_json_schema
-from agentrt.run.events import BaseEvent, DeltaEvent, RunCompleted, RunEvent, RunPaused, UnknownEvent
+from agentrt.run.events import (
+    BaseEvent,
+    DeltaEvent,
+    OutputPart,
+    OutputPartial,
+    RunCompleted,
+    RunEvent,
+    RunPaused,
+    UnknownEvent,
+)
 from agentrt.run.response import ToolExecution
 from agentrt.testing import ScriptedModel, reply
 
@@ -64,6 +73,19 @@ def test_a_typed_answer_comes_back_as_plain_data() -> None:
     again = event_from_json(completed.to_json())
     assert isinstance(again, RunCompleted)
     assert again.content == again.response.content == {"sunny": True}
+
+
+def test_a_partial_answer_is_sent_as_what_is_new_of_it() -> None:
+    class Weather(BaseModel):
+        city: str
+        sunny: bool
+
+    agent = Agent(model=ScriptedModel('{"value": [{"city": "Rome", "sunny": true}]}'), response_model=list[Weather])
+    partials = [event for event in agent.run("How is it?", stream=True) if isinstance(event, OutputPartial)]
+    again = [event_from_json(event.to_json()) for event in partials]
+    assert all("value" not in json.loads(event.to_json()) for event in partials)
+    parts = [part for event in again if isinstance(event, OutputPartial) for part in event.parts]
+    assert parts == [OutputPart(path=(0,), value={"city": "Rome", "sunny": True})]
 
 
 def test_an_event_of_a_newer_version_is_kept_whole() -> None:

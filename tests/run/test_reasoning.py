@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +150,37 @@ async def test_a_run_that_failed_after_its_plan_goes_on_with_it(tmp_path: Path) 
         await agent.arun("2 + 2?", run_id="r")
     response = await agent.copy(model=ScriptedModel("4")).acontinue_run(run_id="r")
     assert (response.content, response.reasoning_steps) == ("4", STEPS[1:])
+    await storage.aclose()
+
+
+KILLED = """
+import os, sys
+from agentrt import Agent
+from agentrt.storage.sqlite import SqliteStorage
+from agentrt.testing import ScriptedModel
+
+planner = ScriptedModel('{"steps": [{"title": "Check", "reasoning": "r", "next_action": "final_answer"}]}')
+model = ScriptedModel('no number', lambda request: os._exit(9))
+agent = Agent(model=model, reasoning_model=planner, response_model=int, storage=SqliteStorage(db_file=sys.argv[1]))
+agent.run("2 + 2?", run_id="r")
+"""
+
+
+async def test_a_run_whose_process_was_killed_knows_its_plan_and_its_corrections(tmp_path: Path) -> None:
+    file = tmp_path / "data.db"
+    killed = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", KILLED, file], timeout=30)
+    assert killed.returncode == 9
+
+    storage = SqliteStorage(db_file=file)
+    model, planner = ScriptedModel('{"value": 4}'), ScriptedModel()
+    agent = Agent(model=model, reasoning_model=planner, response_model=int, storage=storage)
+    response = await agent.acontinue_run(run_id="r")
+    assert response.content == 4
+    assert [step.title for step in response.reasoning_steps] == ["Check"]
+    sent = model.last_request.messages
+    assert "1. Check" in (sent[0].content or "")
+    assert [message.role for message in sent[1:]] == ["user", "assistant", "user"]
+    assert response.usage.model_calls == 3
     await storage.aclose()
 
 

@@ -21,6 +21,11 @@ def member(name: str, *replies: Any, **options: Any) -> Agent[Any]:
     return Agent(name=name, model=ScriptedModel(*replies), **options)
 
 
+def model_of(agent: Agent[Any]) -> ScriptedModel:
+    assert isinstance(agent.model, ScriptedModel)
+    return agent.model
+
+
 def told(model: ScriptedModel) -> list[str]:
     """The results in a model's last request, in order."""
     return [message.content or "" for message in model.last_request.messages if message.role == "tool"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agentrt import Agent, Team
-from agentrt.run.events import BaseEvent, RunEvent
+from agentrt.run.events import BaseEvent, RunCompleted, RunContent, RunEvent
 from agentrt.runtime import Runtime
 from agentrt.storage.in_memory import InMemoryStorage
 from agentrt.testing import Gate, ScriptedModel, reply
@@ -50,7 +50,7 @@ def check(events: list[RunEvent]) -> None:
         inside = [event.event for event in run if event.event != "RunContent"]
         assert inside.index("ModelCallStarted") < [event.event for event in run].index("RunContent")
     assert {path: text for path, text in texts(events).items()} == {"team": "both have", "ann": ANN, "bob": BOB}
-    places = [(event.seq, event.offset) for event in events if event.event == "RunContent"]
+    places = [(event.seq, event.offset) for event in events if isinstance(event, RunContent)]
     assert places == sorted(set(places))
 
 
@@ -103,7 +103,7 @@ async def test_readers_may_come_later_and_elsewhere_and_go_on_from_any_place(ope
         for name, text in texts(rest).items():
             told[name] = told.get(name, "") + text
         assert told == texts(seen)
-    ann = next(event for event in whole if event.event == "RunCompleted" and event.path[-1] == "ann")
+    ann = next(event for event in whole if isinstance(event, RunCompleted) and event.path[-1] == "ann")
     assert ann.response.content == ANN and ann.response.run_id == ann.run_id
 
 
@@ -128,27 +128,28 @@ async def test_members_events_can_be_left_out() -> None:
     team = team_of_two(stream_member_events=False)
     events = [event async for event in team.arun("go", stream=True, stream_intermediate_steps=True)]
     assert {event.path for event in events} == {("team",)}
-    assert events[-1].response.content == "both have"
-    assert [one.content for one in events[-1].response.member_responses] == [ANN, BOB]
+    assert team.run_response.content == "both have"
+    assert [one.content for one in team.run_response.member_responses] == [ANN, BOB]
 
 
 async def test_route_shows_the_members_answer_as_it_streams() -> None:
     gate = Gate()
     ann = member("ann", reply("one two three", gate=gate, gate_after=2))
     leader = ScriptedModel(reply(tool_calls=[("forward_to_member", {"member": "ann"})]))
-    said = ""
+    team, said = Team(name="team", mode="route", members=[ann], model=leader), ""
     async with asyncio.timeout(5):
-        async for event in Team(name="team", mode="route", members=[ann], model=leader).arun("go", stream=True):
+        async for event in team.arun("go", stream=True):
             if event.event == "RunContent":
                 said += event.content
                 if said == "one two ":
                     gate.open()
-    assert event.event == "RunCompleted" and event.content == said == "one two three"
+    assert team.run_response.content == said == "one two three"
 
 
 async def test_the_teams_text_is_that_of_its_own_run() -> None:
     async with team_of_two().stream("go") as run:
-        assert "".join([piece async for piece in run.text_deltas()]) == "both have"
+        pieces: list[str] = [piece async for piece in run.text_deltas()]
+        assert "".join(pieces) == "both have"
         assert await run.text() == "both have"
 
 

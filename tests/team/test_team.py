@@ -15,7 +15,7 @@ from agentrt.models.base import ModelRequest
 from agentrt.run.events import BaseEvent
 from agentrt.storage.in_memory import InMemoryStorage
 from agentrt.testing import FunctionModel, Gate, ScriptedModel, reply
-from tests.team.kit import ask, member, told, tools_in
+from tests.team.kit import ask, member, model_of, told, tools_in
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -53,7 +53,7 @@ async def test_members_answer_tasks_and_the_leader_answers_the_question(go: Go) 
         ("ann", "from ann", RunStatus.COMPLETED),
         ("bob", "from bob", RunStatus.COMPLETED),
     ]
-    assert [message.content for message in ann.model.last_request.messages] == ["for ann"]
+    assert [message.content for message in model_of(ann).last_request.messages] == ["for ann"]
     assert response.usage.model_calls == 2 and response.total_usage.model_calls == 4
 
 
@@ -116,7 +116,7 @@ async def test_what_is_expected_goes_with_the_task() -> None:
     await Team(members=[ann], model=ScriptedModel(reply(tool_calls=[("delegate_to_member", arguments)]), "ok")).arun(
         "go"
     )
-    assert ann.model.last_request.messages[-1].content == "Count.\n\nExpected output: A number."
+    assert model_of(ann).last_request.messages[-1].content == "Count.\n\nExpected output: A number."
 
 
 async def test_a_member_without_a_model_uses_the_teams() -> None:
@@ -157,7 +157,7 @@ def test_a_team_that_can_not_be_is_refused(members: Any, told: str) -> None:
 async def test_a_members_failure_is_told_to_the_leader_and_what_it_said_by_then_is_not(go: Go, said: str) -> None:
     down = ModelServerError("the provider is down", provider="p", model_id="m", status=500)
     ann = member("ann", *[reply(said, error=down, error_after=len(said))] * 3)
-    ann.model.retry_delay_s = 0.001
+    model_of(ann).retry_delay_s = 0.001
     leader = ScriptedModel(ask("ann"), "she could not")
     response = await go(Team(members=[ann], model=leader))
     assert response.content == "she could not"
@@ -194,8 +194,8 @@ async def test_members_have_no_members_unless_they_are_teams() -> None:
     inner = Team(name="inner", members=[cid], model=ScriptedModel(ask("cid"), "from inner"))
     ann = member("ann", "from ann")
     await Team(members=[ann, inner], model=ScriptedModel(ask("ann", "inner"), "ok")).arun("go")
-    assert tools_in(ann.model) == tools_in(cid.model) == [[]]
-    assert tools_in(inner.model) == [["delegate_to_member"]] * 2
+    assert tools_in(model_of(ann)) == tools_in(model_of(cid)) == [[]]
+    assert tools_in(model_of(inner)) == [["delegate_to_member"]] * 2
 
 
 async def test_a_leader_that_delegates_for_ever_is_stopped() -> None:
@@ -236,7 +236,7 @@ async def test_cancelling_the_team_cancels_its_members() -> None:
     assert response.status is RunStatus.CANCELLED
     below = response.member_responses
     assert [one.status for one in (*below, *below[0].member_responses)] == [RunStatus.CANCELLED] * 2
-    assert ann.model.open_streams == 0
+    assert model_of(ann).open_streams == 0
     stored = await storage.load_run(below[0].member_responses[0].run_id or "")
     assert stored is not None and stored.status is RunStatus.CANCELLED
 
@@ -271,7 +271,7 @@ async def test_route_hands_on_the_question_and_gives_the_members_answer(go: Go) 
     ann, leader = member("ann", "from ann"), ScriptedModel(forward("ann"))
     response = await go(Team(mode="route", members=[ann, member("bob")], model=leader))
     assert response.content == "from ann" and response.stop_reason == "tool"
-    assert [message.content for message in ann.model.last_request.messages] == ["go"]
+    assert [message.content for message in model_of(ann).last_request.messages] == ["go"]
     leader.assert_done()
 
 
@@ -292,7 +292,11 @@ async def test_collaborate_gives_all_members_the_same_task() -> None:
     leader = ScriptedModel(reply(tool_calls=[("ask_all_members", {"task": "Is it so?"})]), "perhaps")
     response = await Team(mode="collaborate", members=[ann, bob], model=leader).arun("go")
     assert response.content == "perhaps"
-    assert ann.model.last_request.messages[-1].content == bob.model.last_request.messages[-1].content == "Is it so?"
+    assert (
+        model_of(ann).last_request.messages[-1].content
+        == model_of(bob).last_request.messages[-1].content
+        == "Is it so?"
+    )
     (text,) = told(leader)
     assert text.startswith("ann answered:\nyes\n\n'bob' failed") and "no idea" in text
     assert not response.tools[0].tool_call_error
@@ -315,7 +319,7 @@ async def test_members_have_sessions_of_their_own_and_remember_what_they_were_as
     team = Team(members=[ann], model=leader, storage=storage, add_history_to_messages=True)
     await team.arun("go", session_id="s", user_id="ada")
     await team.arun("again", session_id="s", user_id="ada")
-    assert [message.content for message in ann.model.last_request.messages] == ["for ann", "one", "for ann"]
+    assert [message.content for message in model_of(ann).last_request.messages] == ["for ann", "one", "for ann"]
     assert [m.content for m in leader.last_request.messages if m.role == "user"] == ["go", "again"]
     session = await storage.load_session("s")
     below = await storage.load_session("s/ann")
@@ -367,7 +371,7 @@ async def test_the_state_of_the_team_is_shared_with_its_members() -> None:
     expected = {"own": 1, "items": ["a", "b", "c"], "more": [1]}
     assert response.session_state == team.team_session_state == expected
     assert (await team.sessions.aget("s")).state == expected
-    assert cid.model.last_request.messages[-1].content == "own state: {}"
+    assert model_of(cid).last_request.messages[-1].content == "own state: {}"
 
 
 async def test_calls_of_members_that_change_the_shared_state_run_one_at_a_time() -> None:
@@ -405,7 +409,7 @@ async def test_the_context_that_a_leader_sets_is_told_to_members() -> None:
         session_state={"name": "x"},
     )
     await team.arun("go", session_id="s")
-    assert "The client is {name}." in (ann.model.last_request.messages[0].content or "")
+    assert "The client is {name}." in (model_of(ann).last_request.messages[0].content or "")
     await team.arun("go on", session_id="s")
     assert "The client is {name}." in (leader.last_request.messages[0].content or "")
 
@@ -415,9 +419,9 @@ async def test_members_see_what_others_have_answered_when_that_is_shared() -> No
     await Team(
         members=[ann, bob], model=ScriptedModel(ask("ann"), ask("bob"), "ok"), share_member_interactions=True
     ).arun("go")
-    system = bob.model.last_request.messages[0]
+    system = model_of(bob).last_request.messages[0]
     assert system.role == "system" and "ann was asked: for ann\nann answered: it rains" in (system.content or "")
-    assert all(message.role != "system" for message in ann.model.last_request.messages)
+    assert all(message.role != "system" for message in model_of(ann).last_request.messages)
 
 
 # --- agents as tools -------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 from agentrt.models._failures import Source, request_id
 from agentrt.models._surrogates import Halves
 from agentrt.models.base import (
+    CitationDelta,
     FinishDelta,
     ModelDelta,
     PartDelta,
@@ -131,6 +132,8 @@ class Answer:
             yield RefusalDelta(self._explanation)
         for part in self._parts():
             yield PartDelta(part)
+        for block in self._blocks.values():
+            yield from map(CitationDelta, block.value.get("citations") or ())
         reason: FinishReason = "tool_calls" if self._calls else "stop"
         if self._stop is not None:
             reason = FINISH.get(self._stop, "other")

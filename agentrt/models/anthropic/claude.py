@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from agentrt.errors import ConfigurationError, ModelStreamInterrupted
-from agentrt.media import Image, Media
+from agentrt.media import Audio, Image, Media, Video
 from agentrt.models._http import SDKModel, drain, is_event_stream, read_events, read_whole
 from agentrt.models.anthropic import _wire
 from agentrt.models.anthropic._answer import Answer
@@ -34,7 +34,7 @@ OTHERS = (8_192, Capabilities(json_mode=False, output_schema=False, output_schem
 
 
 class Claude(SDKModel):
-    """A Claude model: `Claude(id="claude-sonnet-4-5")`.
+    """A Claude model: `Claude(id="claude-sonnet-4-6")`.
 
     `client` takes any async client of the anthropic SDK (`AsyncAnthropicBedrock`, `AsyncAnthropicVertex`, …). The
     SDK's environment variables work (`ANTHROPIC_API_KEY`, `ANTHROPIC_BASE_URL`, …).
@@ -51,7 +51,7 @@ class Claude(SDKModel):
         "ANTHROPIC_CONFIG_DIR",
     )
 
-    id: str = "claude-sonnet-4-5"
+    id: str = "claude-sonnet-4-6"
     auth_token: str | None = None
     max_tokens: int | None = None
     """The most tokens of an answer, thinking included. Always sent; the default depends on the model's family."""
@@ -93,10 +93,12 @@ class Claude(SDKModel):
         return (self.base_url, self.api_key, self.auth_token)
 
     def takes_url(self, media: Media) -> bool:
+        if isinstance(media, (Audio, Video)):
+            return True  # refused
         elsewhere = type(self.client).__name__  # Bedrock and Vertex AI fetch nothing
-        if "Bedrock" in elsewhere or "Vertex" in elsewhere or media.url is None:
+        if "Bedrock" in elsewhere or "Vertex" in elsewhere:
             return False
-        return isinstance(media, Image) or media.url.partition("?")[0].endswith(".pdf")
+        return isinstance(media, Image) or (media.url or "").partition("?")[0].endswith(".pdf")
 
     def capable(self) -> Capabilities:
         if self.capabilities is not None:

@@ -11,6 +11,7 @@ from agentrt import errors
 from agentrt.models._failures import Source
 from agentrt.models._surrogates import Halves
 from agentrt.models.base import (
+    CitationDelta,
     FinishDelta,
     ModelDelta,
     PartDelta,
@@ -60,6 +61,7 @@ class Answer:
         self._halves = Halves()
         self._parts: list[_Part] = []
         self._calls = 0
+        self._citations: dict[str, dict[str, Any]] = {}
         self._reason: str | None = None
         self._explanation = ""
         self._usage: dict[str, Any] | None = None
@@ -116,6 +118,9 @@ class Answer:
             content: dict[str, Any] = candidate.get("content") or {}
             for part in content.get("parts") or ():
                 yield from self._part(part)
+            for name in ("groundingMetadata", "citationMetadata"):
+                if candidate.get(name):
+                    self._citations[name] = candidate[name]  # a later one says it all again
             if reason := candidate.get("finishReason"):
                 self._reason = reason
                 self._explanation = candidate.get("finishMessage") or ""
@@ -161,6 +166,8 @@ class Answer:
             raise self._broken_call()
         for part in self._kept():
             yield PartDelta(part)
+        for name, citation in self._citations.items():
+            yield CitationDelta({"type": name, **citation})
         reason: FinishReason = "other"
         if self._reason == "STOP":
             reason = "tool_calls" if self._calls else "stop"

@@ -10,6 +10,7 @@ from agentrt.errors import ModelError, ModelResponseInvalid
 from agentrt.models._failures import Source, request_id
 from agentrt.models._surrogates import Halves
 from agentrt.models.base import (
+    CitationDelta,
     FinishDelta,
     ModelDelta,
     ReasoningDelta,
@@ -41,7 +42,17 @@ class AnswerReader:
     Both raise what an error in the body means. `finished` says whether the provider has named a finish reason.
     """
 
-    __slots__ = ("_answered", "_calls", "_halves", "_model_id", "_reason", "_refused", "_source", "_usage")
+    __slots__ = (
+        "_annotations",
+        "_answered",
+        "_calls",
+        "_halves",
+        "_model_id",
+        "_reason",
+        "_refused",
+        "_source",
+        "_usage",
+    )
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -49,6 +60,7 @@ class AnswerReader:
         self._reason: str | None = None
         self._model_id: str | None = None
         self._usage: dict[str, Any] | None = None
+        self._annotations: list[dict[str, Any]] = []
         self._answered = False
         self._refused = False
         self._halves = Halves()
@@ -124,6 +136,7 @@ class AnswerReader:
         """The usage and how the answer ended."""
         if not self._answered:
             raise self._source.make(ModelResponseInvalid, "The provider's answer ended without having any choices")
+        yield from map(CitationDelta, self._annotations)
         if self._usage is not None:
             yield UsageDelta(_usage(self._usage))
         reason = _REASONS.get((self._reason or "").lower(), "other")
@@ -153,6 +166,7 @@ class AnswerReader:
                 deltas.append(TextDelta(content))
             else:
                 deltas += _parts(content)
+        self._annotations += message.get("annotations") or ()
         if refusal := message.get("refusal"):
             self._refused = True
             deltas.append(RefusalDelta(refusal))

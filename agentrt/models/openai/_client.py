@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from agentrt.errors import ConfigurationError
-from agentrt.media import Image, Media
+from agentrt.media import Image, Media, Video
 from agentrt.models._http import SDKModel
 from agentrt.models.base import Capabilities
 from agentrt.models.openai._capabilities import capabilities_of
@@ -34,8 +34,11 @@ class OpenAIModel(SDKModel):
     )
 
     organization: str | None = None
+    """Whose request it is, where a key is valid for several."""
     project: str | None = None
+    """The same for projects."""
     reasoning_effort: str | None = None
+    """Such as `"low"`; with `"none"` a reasoning model takes sampling options."""
 
     def make_http_client(self) -> Any:
         from openai import DefaultAsyncHttpxClient
@@ -57,7 +60,7 @@ class OpenAIModel(SDKModel):
         return (self.base_url, self.api_key, self.organization, self.project)
 
     def takes_url(self, media: Media) -> bool:
-        return isinstance(media, Image)
+        return isinstance(media, (Image, Video))
 
     def capable(self) -> Capabilities:
         if self.capabilities is not None:

@@ -41,7 +41,7 @@ def previous_response(messages: Sequence[Message]) -> tuple[str | None, int]:
 
 
 def input_items(messages: Sequence[Message], start: int = 0) -> list[Item]:
-    """The messages from `start` on. `start` is behind a stored response or 0. Reads the files of media."""
+    """The messages from `start` on. `start` is behind a stored response or 0."""
     items: list[Item] = []
     # a stored response knows its calls by its own ids
     ids = {call.id: item["call_id"] or call.id for item, call in _stored_calls(messages, start)}

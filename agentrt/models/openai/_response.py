@@ -9,6 +9,7 @@ from typing import Any
 from agentrt.models._failures import Source, request_id
 from agentrt.models._surrogates import Halves
 from agentrt.models.base import (
+    CitationDelta,
     FinishDelta,
     ModelDelta,
     PartDelta,
@@ -45,6 +46,7 @@ class ResponseReader:
         self._source = source
         self._stored = stored
         self._halves = Halves()
+        self._places: dict[str, int] = {}
         self._progress: dict[int, _Progress] = {}
         self._items: dict[int, dict[str, Any]] = {}
         self._calls = 0
@@ -82,23 +84,31 @@ class ResponseReader:
 
     def _event(self, kind: str, event: dict[str, Any]) -> Iterator[ModelDelta]:
         if kind == "response.output_text.delta":
-            yield from self._text(event["output_index"], event["delta"])
+            yield from self._text(self._place(event), event["delta"])
         elif kind == "response.function_call_arguments.delta":
-            yield from self._arguments(event["output_index"], event["delta"])
+            yield from self._arguments(self._place(event), event["delta"])
         elif kind in ("response.reasoning_summary_text.delta", "response.reasoning_text.delta"):
-            yield from self._reasoning(event["output_index"], event["delta"])
+            yield from self._reasoning(self._place(event), event["delta"])
         elif kind == "response.refusal.delta":
-            yield from self._refusal(event["output_index"], event["delta"])
+            yield from self._refusal(self._place(event), event["delta"])
         elif kind in ("response.reasoning_summary_part.added", "response.reasoning_part.added"):
-            yield from self._section(event["output_index"])
+            yield from self._section(self._place(event))
         elif kind == "response.output_item.added":
-            yield from self._open(event["output_index"], event["item"])
+            yield from self._open(self._place(event), event["item"])
         elif kind == "response.output_item.done":
-            yield from self._item(event["output_index"], event["item"])
+            yield from self._item(self._place(event), event["item"])
         elif kind in _ENDS:
             yield from self._end(event["response"])
         elif kind == "error" or event.get("error"):
             raise self._source.of_body(event)
+
+    def _place(self, event: dict[str, Any]) -> int:
+        """Which output item an event is about. llama.cpp's server says it by the item's id alone."""
+        index = event.get("output_index")
+        if index is None:
+            name = event.get("item_id") or event["item"]["id"]
+            index = self._places.setdefault(name, len(self._places))
+        return index
 
     # --- pieces ---------------------------------------------------------------------------------------------------
 
@@ -198,6 +208,9 @@ class ResponseReader:
         response = self._response
         for part in self._parts():
             yield PartDelta(part)
+        for item in self._items.values():
+            for content in item["content"] if item["type"] == "message" else ():
+                yield from map(CitationDelta, content.get("annotations") or ())
         if usage := response.get("usage"):
             yield UsageDelta(_usage(usage))
         raw = response["status"]

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from agentrt.errors import ModelBadRequest
-from agentrt.media import File, Image, Media
+from agentrt.media import Media
 from agentrt.models._failures import Source
 from agentrt.models._http import drain, is_event_stream, read_events, read_whole
 from agentrt.models.base import ModelDelta, ModelRequest
@@ -95,7 +95,7 @@ class OpenAIResponses(OpenAIModel):
             await drain(reads)
 
     def takes_url(self, media: Media) -> bool:
-        return isinstance(media, (Image, File))
+        return True
 
     async def _request(self, request: ModelRequest, source: Source) -> Any:
         request = await self.with_content(request, source)

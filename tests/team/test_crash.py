@@ -1,0 +1,162 @@
+"""A team's process is killed at its writes in turn; another one goes on, and asks no member that had finished again."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.crash.databases import KINDS, new_url
+from tests.team.crash import Task, task_line
+
+ROOT = Path(__file__).parents[2]
+KILLED = -9
+ENDS = ("RunCompleted", "RunError", "RunCancelled")
+
+
+class Processes:
+    """Makes processes, by forks of one that has imported everything, and waits for their end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._numbers = folder, itertools.count()
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "tests.team.crash"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+
+    def do(self, task: Task) -> tuple[int, list[Any]]:
+        """Returns the exit code, and the objects that were printed."""
+        out = self._folder / f"out-{next(self._numbers)}"
+        assert self._server.stdin is not None and self._server.stdout is not None
+        self._server.stdin.write(task_line(task, str(out)))
+        self._server.stdin.flush()
+        code = int(self._server.stdout.readline())
+        text = out.read_text()
+        assert code in (0, KILLED), text
+        return code, [json.loads(line) for line in text.splitlines()]
+
+    def end(self) -> None:
+        assert self._server.stdin is not None and self._server.stdout is not None
+        self._server.stdin.close()
+        self._server.wait(10)
+        self._server.stdout.close()
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    processes = Processes(tmp_path)
+    yield processes
+    processes.end()
+
+
+def check(found: dict[str, Any], read: list[dict[str, Any]]) -> None:
+    """All that must hold whatever was done before the kill. `read` is what a reader had seen by then."""
+    assert found["stored"] == "COMPLETED" and found["content"] == "team is done"
+    assert set(found["statuses"].values()) == {"COMPLETED"} and found["unfinished"] == []
+    assert found["results"] == ["ann is done", "inner is done", "cid is done"]
+    assert found["calls"][0] == found["calls"][1] >= 10
+    world = found["world"]
+    assert world["paid 5"] == 1 and world["dropped it"] == 1
+    assert sum(key.startswith("note ") for key in world) == 1
+    assert found["state"]["items"] == ["a"] * len(found["state"]["items"])
+    assert len(found["state"]["items"]) <= sum(times for key, times in world.items() if key.startswith("note "))
+    # who had finished is not asked again
+    done = {line["who"] for line in read if line["event"] in ENDS}
+    for who in done - {"team"}:
+        assert world[f"asked {who} 1"] == 1, world
+    # the team's stream tells of all, without a gap, and of each once
+    facts: list[tuple[int, str, str]] = [tuple(fact) for fact in found["facts"]]
+    assert [seq for seq, _, _ in facts] == list(range(1, len(facts) + 1))
+    by_run: dict[str, list[str]] = defaultdict(list)
+    for _, name, who in facts:
+        by_run[who].append(name)
+    assert by_run.keys() == {"team", "ann", "inner", "bob", "cid"}
+    for who, names in by_run.items():
+        count = Counter(names)
+        # one that was cut before its first model call is first told of as one that goes on
+        assert names[0] in ("RunStarted", "RunContinued") and count["RunStarted"] <= 1, (who, names)
+        assert names[-1] == "RunCompleted" and sum(count[end] for end in ENDS) == 1, (who, names)
+        assert count["ToolCallStarted"] == count["ToolCallCompleted"] == (3 if who == "team" else 1), (who, names)
+        assert 0 <= count["ModelCallStarted"] - count["ModelCallCompleted"] <= count["ModelCallReset"], (who, names)
+    # a reader that goes on from its cursor has every fact once, and the text that each has said
+    lines = [*read, *found["rest"]]
+    assert [(line["event"], line["who"]) for line in lines if line["text"] is None] == [fact[1:] for fact in facts]
+    for who in by_run:
+        said = text_of(line for line in lines if line["who"] == who)
+        assert said == f"{who} is done", (who, said)
+
+
+def text_of(lines: Iterator[dict[str, Any]]) -> str:
+    """What one has said for whoever drops what a cut model call had streamed."""
+    done = call = ""
+    for line in lines:
+        if line["event"] == "RunContent":
+            call += line["text"]
+        elif line["event"] == "ModelCallReset":
+            call = ""
+        elif line["event"] == "ModelCallCompleted":
+            done, call = done + call, ""
+    return done
+
+
+def kill_at_writes(
+    processes: Processes, url: Any, folder: Path, *, first: int = 1, step: int = 1, again: int = 0
+) -> int:
+    """Kill the first process at these writes, and with `again` also the second one, at every `again`th of its own.
+
+    Returns how many writes a whole run makes.
+    """
+    for write in itertools.count(first, step):
+        for when in ("before", "after"):
+            for second in itertools.count(1, again) if again else (0,):
+                task = Task("start", url(), str(folder / f"{write}-{when}-{second}.db"), write, when)
+                code, read = processes.do(task)
+                if code == 0:
+                    return write
+                after = read[-1]["cursor"] if read else ""
+                going_on = replace(task, how="recover", write=0, after=after)
+                if second and processes.do(replace(going_on, write=second))[0] == 0:
+                    break  # it had no such write
+                _, said = processes.do(going_on)
+                if write == 1 and when == "before":
+                    assert said[-1]["stored"] is None
+                else:
+                    check(said[-1], read)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_some_writes(kind: str, processes: Processes, tmp_path: Path) -> None:
+    numbers = itertools.count()
+
+    def url() -> str:
+        folder = tmp_path / f"data-{next(numbers)}"
+        folder.mkdir()
+        return new_url(kind, folder)
+
+    assert kill_at_writes(processes, url, tmp_path, first=4, step=9) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("step", "again"), [(1, 0), (5, 4)])
+def test_killed_at_every_write_and_again(step: int, again: int, processes: Processes, tmp_path: Path) -> None:
+    numbers = itertools.count()
+
+    def url() -> str:
+        folder = tmp_path / f"data-{next(numbers)}"
+        folder.mkdir()
+        return new_url("sqlite", folder)
+
+    assert kill_at_writes(processes, url, tmp_path, first=1 if not again else 2, step=step, again=again) > 20
