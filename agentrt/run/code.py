@@ -125,8 +125,8 @@ class Code:
         self._effects: dict[str, dict[str, Any]] = {}
         self._raised: dict[str, dict[str, Any]] = {}
         self._failures: dict[str, Exception] = {}
-        self._mark: dict[str, Any] = {}
-        """The state as it was when an effect was last looked for."""
+        self._bases: dict[str, dict[str, Any]] = {}
+        """The state as it was when each of the steps began that are under way."""
 
     # --- driving it ----------------------------------------------------------------------------------------------
 
@@ -203,13 +203,22 @@ class Code:
             self.run.executions.append(call)
         return call
 
-    def mark(self, scope: Scope) -> None:
-        """From here on, what changes in the state is what steps change, if none is under way."""
-        if self.root is not scope or not scope._working:  # pyright: ignore[reportPrivateUsage]  same module
-            self._mark = copy_state(self.run.state)
+    def opened(self, call: ToolExecution) -> None:
+        """A step begins: from here on, what changes in the state is what it changes."""
+        self._bases[call.tool_call_id] = copy_state(self.run.state)
+
+    def closed(self, call: ToolExecution, *, kept: bool) -> None:
+        """A step has ended. What it changed is kept with its result, and is none of what others do that go on."""
+        key, mine = call.tool_call_id, self.run.state
+        base = self._bases.pop(key)
+        if kept and _differ(base, mine):
+            effect = self._effects[key] = {"base": base, "mine": copy_state(mine)}
+            for other, its_base in self._bases.items():
+                if not key.startswith(f"{other}/"):
+                    self._bases[other], _ = merge(effect["base"], effect["mine"], its_base)
 
     def ended(self, call: ToolExecution, elapsed_s: float, error: Exception | None = None) -> None:
-        """Have the journal write what became of a call: its result, or what it raised, and what it did to the state."""
+        """Have the journal write what became of a call: its result, or what it raised."""
         run, key = self.run, call.tool_call_id
         call.elapsed_s = elapsed_s
         if error is not None:
@@ -217,9 +226,6 @@ class Code:
             call.error = f"{type(error).__name__}: {error}".rstrip(": ")
             self._failures[key] = error
             self._raised[key] = _packed(error)
-        elif _differ(self._mark, run.state):
-            self._effects[key] = {"base": self._mark, "mine": (mark := copy_state(run.state))}
-            self._mark = mark
         run.intended.discard(key)
         run.journal.add_step(
             "tool",

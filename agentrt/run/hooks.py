@@ -67,7 +67,7 @@ async def pass_output(run: Run) -> None:
                     raise _unfit(hook, changed, "the response, a new content of the same type, or nothing")
                 response.content = changed
     except BaseException:
-        response.reasoning_content = None
+        response.reasoning_content = response.citations = None
         if has_answer:
             run.messages.pop()
         raise
