@@ -24,6 +24,10 @@
     ├── ToolError                     raise it in a tool to tell the model; the text is all it sees
     │   ├── ToolArgumentsInvalid      the arguments don't fit the schema
     │   └── ToolTimeout
+    ├── StepError                     what became of a workflow's step; step
+    │   ├── StepRejected              a person rejected it; reason
+    │   ├── StepTimeout
+    │   └── StepFailed                it failed before, with an exception that can't be made again
     ├── LimitReached                  limit, value, setting
     ├── BudgetExceeded                a request that a budget has no room for; budget, value, used, reserved, needed
     ├── OutputValidationError         the answer is not what `response_model` asks for; text
@@ -210,6 +214,30 @@ class ToolArgumentsInvalid(ToolError):
 
 class ToolTimeout(ToolError):
     """A tool did not finish within its `timeout_s`."""
+
+
+class StepError(AgentRTError):
+    """What became of a step of a workflow, raised where it is awaited. `step` is its name."""
+
+    def __init__(self, step: str, message: str) -> None:
+        super().__init__(message)
+        self.step = step
+
+
+class StepRejected(StepError):
+    """Somebody decided that a step is not to be done; `reason` is what they said."""
+
+    def __init__(self, step: str, reason: str | None = None) -> None:
+        super().__init__(step, f"Step {step!r} was rejected" + (f": {reason}" if reason else ""))
+        self.reason = reason
+
+
+class StepTimeout(StepError, TimeoutError):
+    """A step did not finish within its `timeout_s`."""
+
+
+class StepFailed(StepError):
+    """A step failed before its run was cut. The text says with what; that exception itself can't be made again."""
 
 
 class LimitReached(AgentRTError):

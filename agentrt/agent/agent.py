@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, cast, overload
 
 from typing_extensions import TypeForm, Unpack
 
@@ -36,6 +36,7 @@ from agentrt.sessions import Sessions
 from agentrt.utils.log import library_logger
 
 if TYPE_CHECKING:
+    from agentrt.run.code import Code
     from agentrt.memory.base import RunMemory
     from agentrt.storage.base import Storage
     from agentrt.tools.function import Function
@@ -361,7 +362,17 @@ class Agent(RunDefinition[Out]):
 
     def _newest_run(self, name: str) -> RunResponse[Any] | None:
         bound: Run | None = self.__dict__.get("_run")
-        return bound.touch() if bound is not None else _views.record_of(self._self()).read(name)
+        return bound.touch() if bound is not None else self._record().read(name)
+
+    def _record(self) -> _views.Record:
+        """The runs that this object, or the view of it that a workflow has, got back."""
+        return self.__dict__.get("_own_record") or _views.record_of(self._self())
+
+    def within(self) -> Self:
+        """Return a view of this agent for one run of a workflow: its newest run is the newest one in that run."""
+        view = self.copy()
+        view.__dict__.update(_original=self._self(), _own_record=_views.Record())
+        return view
 
     def _self(self) -> Agent[Out]:
         """The object that the user made, of which this may be a copy for one run."""
@@ -404,8 +415,11 @@ class Agent(RunDefinition[Out]):
     def _open(self, input: Any, options: RunOptions) -> Run:
         """Make a run in the caller's own task or thread: that is where its implicit session belongs."""
         messages = to_messages(input, {name: options[name] for name in options.keys() & _MEDIA})
-        definition, original = self._for_run(options)
-        record = _views.record_of(original)
+        definition, _ = self._for_run(options)
+        parent = current_run.get()
+        if parent is not None and parent.code is not None:
+            return self._open_in(parent.code, definition, messages, options)
+        record = self._record()
         user_id = options.get("user_id") or definition.given("user_id")
         session_id = options.get("session_id") or definition.given("session_id")
         if session_id is None:
@@ -420,6 +434,30 @@ class Agent(RunDefinition[Out]):
             input=messages,
             given_state=options.get("session_state"),
         )
+
+    def _open_in(self, code: Code, definition: Agent[Any], messages: list[Message], options: RunOptions) -> Run:
+        """Make a run that the code of a workflow begins, and goes on with when it is called anew.
+
+        It is kept where the workflow's is unless the agent has a storage of its own, by default in a session below.
+        """
+        workflow, name = code.run, definition.name or definition.agent_id or "agent"
+        call = code.call_for(name, messages)
+        if definition.storage is None:
+            definition = definition.copy(storage=workflow.storage)
+            definition.__dict__["_original"] = self._self()
+        session_id = options.get("session_id") or definition.given("session_id")
+        run = self._make(
+            definition,
+            self._record(),
+            run_id=options.get("run_id") or child_run_id(workflow, call, name),
+            named=True,
+            session_id=session_id or f"{workflow.session_id}/{name}",
+            user_id=options.get("user_id") or definition.given("user_id") or workflow.user_id,
+            input=messages,
+            given_state=options.get("session_state"),
+        )
+        code.adopt(run, call)
+        return run
 
     def _open_print(self, input: Any, options: PrintOptions) -> tuple[Run, dict[str, Any]]:
         shown: dict[str, Any] = {name: options[name] for name in options.keys() & _PRINTING}
@@ -481,12 +519,12 @@ class Agent(RunDefinition[Out]):
         """Make the run that goes on with a stored one; what it was is read when it is driven."""
         if response is None and run_id is None:
             response = self.run_response
-        definition, original = self._for_run(options)
+        definition, _ = self._for_run(options)
         if decided is None:
             decided = response.tools_with_members if response is not None else ()
         run = self._make(
             definition,
-            _views.record_of(original),
+            self._record(),
             run_id=run_id or (response.run_id if response else None) or "",
             session_id=options.get("session_id") or (response.session_id if response else None) or "",
             user_id=options.get("user_id") or (response.user_id if response else None),
@@ -524,7 +562,7 @@ class Agent(RunDefinition[Out]):
             limits=limits,
             budgets=_budgets(definition.budget, parent),
             parent=parent,
-            memory=_memory_of(definition, record),
+            memory=_memory_of(definition, _views.record_of(self._self())),
             path=(*parent.path, name) if parent is not None else (name,),
             view=lambda context: definition._bound(run, context),
             on_start=record.started,
@@ -550,7 +588,7 @@ class Agent(RunDefinition[Out]):
         return view
 
     def _storage(self) -> Storage:
-        return self.storage or _views.own_storage(_views.record_of(self._self()))
+        return self.storage or _views.own_storage(self._record())
 
     def _current_session(self) -> str:
         session_id = self.session_id

@@ -35,7 +35,7 @@ LOOK_S: Final = 0.05
 
 @dataclass(slots=True)
 class _Work:
-    """A task at work on a subject. `again` says that something was queued meanwhile."""
+    """A task at work on a subject. `again` says that something was queued since its update at hand was begun."""
 
     done: Future[None] = field(default_factory=Future[None])
     again: bool = False
@@ -75,8 +75,12 @@ class Updates:
         """Wait until nothing of these subjects is to come, or fails; begin with what nobody is at work on."""
         until = time.monotonic() + wait_s
         for subject in subjects:
-            while pending := [each for each in await self._db.list_updates(subject) if not _has_failed(each)]:
-                if subject not in self._working and not _is_being_done(pending[0]):
+            while True:
+                work = self._working.get(subject)  # before it is looked what there is: it may end meanwhile
+                pending = [each for each in await self._db.list_updates(subject) if not _has_failed(each)]
+                if not pending:
+                    break
+                if work is None and not _is_being_done(pending[0]):
                     if means is None:
                         break  # nobody here could do it
                     self.start(subject, means)
@@ -84,7 +88,7 @@ class Updates:
                 if left_s <= 0:
                     log.warning("an update of memories (%s) is not done after %g s", pending[0].update_id, wait_s)
                     break
-                await self._wait_a_while(subject, left_s)
+                await self._wait_a_while(self._working.get(subject) or work, left_s)
 
     async def drain(self, wait_s: float) -> None:
         """Wait for all that is under way in this process."""
@@ -92,8 +96,7 @@ class Updates:
         if waiting:
             await asyncio.wait(waiting, timeout=wait_s)
 
-    async def _wait_a_while(self, subject: str, left_s: float) -> None:
-        work = self._working.get(subject)
+    async def _wait_a_while(self, work: _Work | None, left_s: float) -> None:
         if work is not None:
             await asyncio.wait([asyncio.wrap_future(work.done)], timeout=left_s)
         else:
@@ -104,7 +107,7 @@ class Updates:
     async def _work(self, subject: str, means: Means, work: _Work) -> None:
         try:
             while True:
-                while await self._do_next(subject, means):
+                while await self._do_next(subject, means, work):
                     pass
                 with self._lock:
                     if not work.again:
@@ -127,7 +130,7 @@ class Updates:
             self._working.pop(subject, None)
         work.done.set_result(None)
 
-    async def _do_next(self, subject: str, means: Means) -> bool:
+    async def _do_next(self, subject: str, means: Means, work: _Work) -> bool:
         """Carry out the subject's first update. False when there is none to be had, or it has failed."""
         first = next(iter(await self._db.list_updates(subject)), None)
         if first is None:
@@ -137,6 +140,7 @@ class Updates:
         update = await self._db.claim_update(subject, owner=me, lease_s=LEASE_S, gone=gone)
         if update is None:
             return False
+        work.again = False  # what was queued until now comes next, unless this one fails
         owner.drives(me)
         try:
             return await self._try(update, me, means)

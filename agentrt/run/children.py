@@ -50,13 +50,7 @@ async def _run_child(run: Run, child: Run, *, with_events: bool) -> None:
     child.stream = run.stream and with_events
     if with_events and run.journal.attachable:
         child.keep_for_readers()  # what it has said must not be lost before it is stored with this run
-    if run.epoch > 1:
-        await _wait_until_left(child)
-        if with_events:
-            await _catch_up(run, child)
-    if with_events:
-        # a run that is not driven here only repeats its last event, which has been told
-        child.journal.readers.append(lambda event: _forward(run, event) if child.stored else None)
+    await follow(run, child, with_events=with_events)
     try:
         run.members[child.run_id] = await _result(stream, run)
     except asyncio.CancelledError:
@@ -82,6 +76,17 @@ async def _result(stream: RunStream[Any], run: Run) -> RunResponse[Any]:
             stream.cancel(run.cancel_reason or "the run that began it ended")
             await wait_for_end([driver])
         raise
+
+
+async def follow(run: Run, child: Run, *, with_events: bool = True) -> None:
+    """Have the events of a child's run told in this one's stream, once its earlier driver has left it."""
+    if run.epoch > 1:
+        await _wait_until_left(child)
+        if with_events:
+            await _catch_up(run, child)
+    if with_events:
+        # a run that is not driven here only repeats its last event, which has been told
+        child.journal.readers.append(lambda event: _forward(run, event) if child.stored else None)
 
 
 # --- events ----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,6 @@ from typing import Any, cast
 from agentrt.errors import StepFailed
 from agentrt.models.message import Message
 from agentrt.run.children import follow
-from agentrt.run.decisions import open_kinds
 from agentrt.run.limits import count_stored, deadline_of, out_of_time, settled
 from agentrt.run.loop import drive
 from agentrt.run.response import RunResponse, RunStatus, ToolExecution
@@ -120,6 +119,8 @@ class Code:
         self.pausing = False
         self.unsure: set[str] = set()
         """Steps that were under way when the run was cut."""
+        self.cut: set[str] = set()
+        """Steps whose end was told although they were cancelled: if they are done again, it is told anew."""
         self.openers: dict[str, Callable[[ToolExecution], Run]] = {}
         """What makes the runs of agents that are known, by name, to see what may be decided about them."""
         self._effects: dict[str, dict[str, Any]] = {}
@@ -207,11 +208,11 @@ class Code:
         """A step begins: from here on, what changes in the state is what it changes."""
         self._bases[call.tool_call_id] = copy_state(self.run.state)
 
-    def closed(self, call: ToolExecution, *, kept: bool) -> None:
+    def closed(self, call: ToolExecution) -> None:
         """A step has ended. What it changed is kept with its result, and is none of what others do that go on."""
         key, mine = call.tool_call_id, self.run.state
         base = self._bases.pop(key)
-        if kept and _differ(base, mine):
+        if _differ(base, mine):
             effect = self._effects[key] = {"base": base, "mine": copy_state(mine)}
             for other, its_base in self._bases.items():
                 if not key.startswith(f"{other}/"):
@@ -316,7 +317,12 @@ class Code:
 
     def record(self) -> dict[str, Any]:
         """What is stored with a run that can be gone on with, besides what all runs store."""
-        return {"effects": self._effects, "raised": self._raised, "yields": self.yields}
+        return {
+            "effects": self._effects,
+            "raised": self._raised,
+            "yields": self.yields,
+            "cut": sorted(self.cut),
+        }
 
     def load(self, status: RunStatus, kept: dict[str, Any], steps: Sequence[Step]) -> None:
         """Take over what is known of a stored run: `kept` at its last save, and the steps since."""
@@ -325,6 +331,7 @@ class Code:
         self._effects = dict(kept.get("effects", {}))
         self._raised = dict(kept.get("raised", {}))
         self.yields = kept.get("yields", 0)
+        self.cut = set(kept.get("cut", ()))
         for step in steps:
             data = step.data
             if step.kind == "intent":
@@ -341,8 +348,10 @@ class Code:
         if status is not RunStatus.PAUSED:
             self.unsure = set(run.intended)
 
-    def is_open(self, call: ToolExecution) -> bool:
-        return call.elapsed_s is None and bool(open_kinds(call))
+    def open_runs(self, call: ToolExecution) -> list[Run]:
+        """The run that a call stands for, made anew to see what may be decided about it, if that can be told here."""
+        opener = self.openers.get(call.tool_name)
+        return [opener(call)] if opener is not None else []
 
 
 def digest_of(value: Any) -> str:

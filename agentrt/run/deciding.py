@@ -218,7 +218,11 @@ async def _run_of(run: Run, asked: Asked) -> Run | None:
     for call, run_id in asked.chain:
         function = run.tools.get(call.tool_name)
         opened = function.open_runs(run, call) if isinstance(function, Delegate) else []
+        if run.code is not None:
+            opened = run.code.open_runs(call)
         child = next((child for child in opened if child.run_id == run_id), None)
+        if child is None and run.code is not None:
+            return run  # only its code can make that run: it is looked at when the code goes on with it
         if child is None:
             return None
         run = child
@@ -230,6 +234,10 @@ async def _run_of(run: Run, asked: Asked) -> Run | None:
 def _check(run: Run | None, tool: ToolExecution, decision: Decision) -> None:
     """Raise `DecisionRefused` for a decision that can't be carried out, before any is stored."""
     function = run.tools.get(tool.tool_name) if run is not None else None
+    if run is not None and run.code is not None:
+        if isinstance(decision, Confirm) and decision.args is not None:
+            raise DecisionRefused(f"The arguments of step {tool.tool_name!r} can't be edited")
+        return
     if function is None:
         if isinstance(decision, (Confirm, Provide)):
             raise DecisionRefused(f"There is no tool {tool.tool_name!r} any more: its call can only be rejected")

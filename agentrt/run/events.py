@@ -36,6 +36,8 @@ class BaseEvent:
     session_id: str | None = None
     seq: int = 0
     content: Any = None
+    repeated: bool | None = None
+    """True when it tells again of what was told before: of a run that had ended when it was called, or gone on with."""
     created_at: datetime = field(default_factory=utc_now)
 
     @property
@@ -315,6 +317,43 @@ class SessionSummaryUpdated(BaseEvent):
     event: Literal["SessionSummaryUpdated"] = "SessionSummaryUpdated"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
 
 
+# --- workflow --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class WorkflowStarted(BaseEvent):
+    """The run of a workflow exists; `content` is what it was called with, as a text."""
+
+    event: Literal["WorkflowStarted"] = "WorkflowStarted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+
+
+@dataclass(slots=True, kw_only=True)
+class WorkflowStepStarted(BaseEvent):
+    """A step is begun; `content` is its name."""
+
+    event: Literal["WorkflowStepStarted"] = "WorkflowStepStarted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    step: str = ""
+    key: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class WorkflowStepCompleted(BaseEvent):
+    """A step has ended; `content` is its result, or `error` says why there is none. A step is not told of twice."""
+
+    event: Literal["WorkflowStepCompleted"] = "WorkflowStepCompleted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+    step: str = ""
+    key: str = ""
+    error: str | None = None
+    elapsed_s: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class WorkflowCompleted(RunCompleted):
+    """The run of a workflow is over and stored; `content` is what came of it, `response` the whole."""
+
+    event: Literal["WorkflowCompleted"] = "WorkflowCompleted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
+
+
 # --- state, user's own, unknown --------------------------------------------------------------------------------------
 
 
@@ -366,6 +405,10 @@ RunEvent: TypeAlias = (
     | MemoryUpdateStarted
     | MemoryUpdateCompleted
     | SessionSummaryUpdated
+    | WorkflowStarted
+    | WorkflowStepStarted
+    | WorkflowStepCompleted
+    | WorkflowCompleted
     | StateConflict
     | CustomEvent
     | UnknownEvent

@@ -24,6 +24,8 @@ from agentrt.run.events import (
     RunError,
     RunPaused,
     RunStarted,
+    WorkflowCompleted,
+    WorkflowStarted,
 )
 from agentrt.run.hooks import pass_output
 from agentrt.run.lease import release
@@ -54,7 +56,7 @@ async def drive(run: Run) -> RunResponse[Any]:
         run.entered.set()
         if known is not None:
             return known
-        await _turns(run)
+        await (run.code.work() if run.code is not None else _turns(run))
         return await _leave(run)
     except asyncio.CancelledError:
         if run.lost:
@@ -96,6 +98,10 @@ async def _enter(run: Run) -> RunResponse[Any] | None:
         if over or (stored.status is RunStatus.PAUSED and not run.decided):
             return run.end_as(response_of(stored), stored.last_seq)
         return await resume(run, stored)
+    if run.code is not None:
+        run.fact(WorkflowStarted(content=run.messages[0].content))
+        await run.journal.write()
+        return None
     run.fact(RunStarted(model=f"{run.model.provider}:{run.model.id}"))  # written with the start of its first model call
     for event in run.opening:
         run.fact(event)
@@ -187,14 +193,16 @@ def _stopped_by_tool(run: Run) -> bool:
 
 async def _leave(run: Run) -> RunResponse[Any]:
     response = run.touch()
-    if any(waits(run, execution) for execution in run.executions):
+    paused = any(waits(run, execution) for execution in run.executions)
+    if run.code.pausing if run.code is not None else paused:
         await run.save(RunStatus.PAUSED, RunPaused(response=response))
         return response
     response.reasoning_content = "".join(m.reasoning_content or "" for m in run.messages) or None
     response.citations = [citation for m in run.messages for citation in m.citations or ()] or None
     await pass_output(run)
     await queue_updates(run)
-    await run.save(RunStatus.COMPLETED, RunCompleted(content=response.content, response=response))
+    completed = RunCompleted if run.code is None else WorkflowCompleted
+    await run.save(RunStatus.COMPLETED, completed(content=response.content, response=response))
     start_updates(run)
     return response
 

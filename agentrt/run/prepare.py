@@ -72,7 +72,7 @@ async def make_ready(run: Run) -> None:
     await resolve_dependencies(run)
     changed = await pass_input(run)
     await fit_out(run)
-    run.system = await system_message(run)
+    run.system = await system_message(run) if run.code is None else None
     run.ready = True
     if run.system is not None or run.definition.pre_hooks:
         run.journal.add_step("prompt", lambda: {"system": run.system})
@@ -128,6 +128,8 @@ def _kept_input(run: Run) -> dict[str, Any]:
     kept: dict[str, Any] = {"digest": digest(run)} if run.named else {}
     if run.of_call is not None:
         kept["of_call"] = run.of_call
+    if run.code is not None:
+        kept["inputs"] = run.code.inputs
     return {**kept, "attachable": True} if run.journal.attachable else kept
 
 
@@ -156,6 +158,8 @@ def new_context(run: Run) -> None:
 async def fit_out(run: Run) -> None:
     """Give a run its model, its tools and its answer's type, from the definition as it is now."""
     definition = run.definition
+    if run.code is not None:
+        return  # which asks no model
     model = run.model = _model(definition.model)
     run.response.model = model.id
     run.response.model_provider = model.provider

@@ -200,6 +200,8 @@ class RunResponse(Generic[Out]):
     error: str | None = None
     elapsed_s: float | None = None
     session_state: dict[str, Any] | None = None
+    repeated: bool | None = None
+    """True when a workflow yields it again, having yielded it before it was cut."""
     created_at: datetime = field(default_factory=utc_now)
 
     @property

@@ -46,7 +46,9 @@ async def load(run: Run) -> StoredRun:
 
 def check_same(run: Run, stored: StoredRun) -> None:
     """Raise `RunMismatch` when the run of this id was started with something else."""
-    if stored.input.get("digest") != digest(run) or stored.session_id != run.session_id:
+    # the code of a workflow, called anew, may give what it begins another session
+    elsewhere = stored.session_id != run.session_id and run.drive is None
+    if stored.input.get("digest") != digest(run) or elsewhere:
         raise RunMismatch(f"Run {run.run_id!r} was started with another input; give each input a run_id of its own")
 
 
@@ -81,7 +83,7 @@ async def resume(run: Run, stored: StoredRun) -> RunResponse[Any] | None:
         )
         run.history = sendable(earlier, definition.history_tokens)
     run.fact(RunContinued())
-    if stored.status is not RunStatus.PAUSED:
+    if stored.status is not RunStatus.PAUSED and run.code is None:
         if not await _unknown_outcomes(run, stored):
             run.fact(ModelCallReset(index=run.model_calls + 1))  # it may have begun
     await run.journal.write()
@@ -115,7 +117,8 @@ async def _load(run: Run, stored: StoredRun) -> dict[str, Any]:
     response = response_of(stored)
     response.status = RunStatus.RUNNING
     response.error = response.stop_reason = None
-    response.model, response.model_provider = run.model.id, run.model.provider
+    if run.code is None:
+        response.model, response.model_provider = run.model.id, run.model.provider
     run.response = response
     run.context.usage = response.usage = response.usage or Usage()
     run.messages = response.messages
@@ -132,6 +135,11 @@ async def _load(run: Run, stored: StoredRun) -> dict[str, Any]:
     run.below = kept.get("below") or Spent()
     run.intended.update(kept.get("intended", ()))
     steps = [step for step in stored.steps if step.number > saved_at]
+    if run.code is not None:
+        run.base_state = stored.base_state
+        run.code.inputs = stored.input["inputs"]
+        run.code.load(stored.status, kept, steps)
+        return run.base_state
     if kept and not any(step.kind == "base" for step in steps):
         # its state was saved then, and others may have gone on with it since; nothing of the run has changed it yet
         session = await run.storage.load_session(stored.session_id)

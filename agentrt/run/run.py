@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from agentrt.run.events import (
     RunCompleted,
     RunPaused,
     StateConflict,
+    WorkflowCompleted,
 )
 from agentrt.run.journal import Journal
 from agentrt.run.lease import Lease
@@ -38,6 +39,7 @@ from agentrt.tools.function import Function
 
 if TYPE_CHECKING:
     from agentrt.memory.base import RunMemory
+    from agentrt.run.code import Code
     from agentrt.run.output import Output
 
 log = logging.getLogger("agentrt")
@@ -69,6 +71,10 @@ class Run:
     parent: Run | None = None
     of_call: str | None = None
     """The call of its parent that this run is what comes of; that one waits for it, and goes on with it."""
+    drive: Callable[[], Coroutine[Any, Any, RunResponse[Any]]] | None = None
+    """How it is driven as a part of a workflow's run."""
+    code: Code | None = None
+    """What it does in place of asking a model: it is a workflow's."""
     team: Run | None = None
     """The run of the team that it works for; a team's own run is itself."""
     own_tools: Sequence[Any] = ()
@@ -275,8 +281,10 @@ class Run:
     def end_as(self, response: RunResponse[Any], seq: int) -> RunResponse[Any]:
         """Take a stored response for this run's, and tell of it as its last event would."""
         self.response = response
-        kinds = {RunStatus.COMPLETED: RunCompleted, RunStatus.PAUSED: RunPaused}
+        completed = RunCompleted if self.code is None else WorkflowCompleted
+        kinds = {RunStatus.COMPLETED: completed, RunStatus.PAUSED: RunPaused}
         last = kinds.get(response.status, RunCancelled)(content=response.content, response=response, seq=seq)
+        last.repeated = True
         self._sign(last)
         if self.on_end is not None:
             self.on_end(response)
@@ -290,6 +298,7 @@ class Run:
     async def save(self, status: RunStatus, last: BaseEvent, *, with_state: bool = True) -> None:
         """Store all that the run has come to, with its session's state, and then announce its last event."""
         response = self.touch()
+        goes_on = status in (RunStatus.PAUSED, RunStatus.FAILED)
         response.status = status
         response.elapsed_s = time.perf_counter() - self.started
         if self.closing is not None and status.is_terminal:
@@ -305,7 +314,8 @@ class Run:
             status=status,
             messages=self.messages,
             response=self.record(),
-            state=self._change() if with_state else None,
+            # code that is called anew begins with the state at the run's start
+            state=self._change() if with_state and not (self.code is not None and goes_on) else None,
         )
 
     def _change(self) -> StateChange | None:
@@ -357,6 +367,7 @@ class Run:
                 "steps": self.journal.last_step,
                 "intended": sorted(self.intended),
                 "epoch": self.epoch,
+                **(self.code.record() if self.code is not None else {}),
             }
         return record
 

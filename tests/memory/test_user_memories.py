@@ -9,11 +9,11 @@ import pytest
 
 from agentrt import Agent
 from agentrt.errors import ModelServerError
-from agentrt.memory.base import UserMemory
 from agentrt.memory.manager import Edits, MemoryManager
 from agentrt.memory.memory import Memory
 from agentrt.models.base import Model, ModelRequest
 from agentrt.run.definition import RunDefinition
+from agentrt.run.events import MemoryUpdateCompleted
 from agentrt.run.response import RunStatus
 from agentrt.storage.in_memory import InMemoryStorage
 from agentrt.testing import FunctionModel, Gate, ScriptedModel, reply
@@ -292,9 +292,7 @@ async def test_a_manager_can_be_instructed():
 
 async def test_a_manager_can_be_replaced():
     class Mine(MemoryManager):
-        def definition(
-            self, memories: Any, edits: Edits, model: Model | str | None
-        ) -> RunDefinition[Any]:
+        def definition(self, memories: Any, edits: Edits, model: Model | str | None) -> RunDefinition[Any]:
             return RunDefinition(model=calling(("add_memory", {"memory": "Mine"})), tools=edits.tools())
 
     memory = Memory(memory_manager=Mine())
@@ -354,4 +352,5 @@ async def test_a_failed_update_ends_what_it_began():
     await memory.aclose()
     events = [event async for event in agent.attach(response.memory_updates[0].run_id, user_id="u1")]
     assert [event.event for event in events][-2:] == ["MemoryUpdateCompleted", "RunError"]
-    assert "down" in events[-2].error  # pyright: ignore[reportAttributeAccessIssue]
+    last = events[-2]
+    assert isinstance(last, MemoryUpdateCompleted) and "down" in (last.error or "")

@@ -27,8 +27,6 @@ from agentrt.testing import FunctionModel, reply
 from tests.crash.databases import open_storage
 from tests.team.kit import ask
 
-RUN = "the-run"
-
 
 class World:
     """What was done, kept outside of the storage under test."""
@@ -52,6 +50,9 @@ class Task:
     how: str
     url: str
     side: str
+    """The file of what was done."""
+    name: str
+    """Of the run, and of its session."""
     write: int = 0
     when: str = ""
     after: str = ""
@@ -134,7 +135,7 @@ def decide(response: RunResponse[Any], world: World) -> None:
 
 async def start(task: Task, killing: Any, world: World) -> None:
     mine = team(killing, world)
-    handle = await mine.start("go", run_id=RUN, session_id="s")
+    handle = await mine.start("go", run_id=task.name, session_id=task.name)
     async for event in handle.events():
         print(json.dumps(line_of(event)), flush=True)
     response = await handle.result()
@@ -149,20 +150,20 @@ async def recover(task: Task, killing: Any, world: World) -> None:
     mine = team(killing, world)
     runtime = Runtime(teams=[mine], storage=killing)
     await runtime.recover()
-    while (stored := await killing.load_run(RUN)) is not None and stored.status == "PAUSED":
-        response = await mine.sessions.aget_run(RUN)
+    while (stored := await killing.load_run(task.name)) is not None and stored.status == "PAUSED":
+        response = await mine.sessions.aget_run(task.name)
         decide(response, world)
         await mine.acontinue_run(response)
 
 
 async def describe(task: Task, storage: Storage, world: World) -> dict[str, Any]:
     """All there is to know about the run once it is over."""
-    stored = await storage.load_run(RUN)
+    stored = await storage.load_run(task.name)
     if stored is None:
         return {"stored": None}
-    session = await storage.load_session("s")
+    session = await storage.load_session(task.name)
     runtime = Runtime(teams=[team(storage, world)], storage=storage)
-    root = await runtime.sessions.aget_run(RUN)
+    root = await runtime.sessions.aget_run(task.name)
     runs: list[RunResponse[Any]] = []
     todo = [root]
     while todo:
@@ -177,9 +178,12 @@ async def describe(task: Task, storage: Storage, world: World) -> dict[str, Any]
         "statuses": {run.agent_name: run.status for run in runs},
         "calls": [root.total_usage.model_calls, sum(run.usage.model_calls for run in runs)],
         "facts": [
-            (seq, (fact := json.loads(text))["event"], fact["path"][-1]) for seq, text in await storage.load_events(RUN)
+            (seq, (fact := json.loads(text))["event"], fact["path"][-1])
+            for seq, text in await storage.load_events(task.name)
         ],
-        "rest": [line_of(event) async for event in runtime.attach(RUN, after=task.after or None, through_pauses=True)],
+        "rest": [
+            line_of(event) async for event in runtime.attach(task.name, after=task.after or None, through_pauses=True)
+        ],
         "unfinished": [run.run_id for run in await storage.list_unfinished()],
         "world": world.count(),
     }
