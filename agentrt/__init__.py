@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agentrt.run.response import RunResponse, RunStatus
     from agentrt.team import Team
     from agentrt.tools import Function, Toolkit, tool
+    from agentrt.workflow import Workflow, workflow
 
 __version__ = "0.1.0"
 
@@ -36,8 +37,10 @@ __all__ = [
     "Team",
     "Toolkit",
     "Video",
+    "Workflow",
     "__version__",
     "tool",
+    "workflow",
 ]
 
 _HOMES = {
@@ -56,7 +59,9 @@ _HOMES = {
     "Team": "agentrt.team",
     "Toolkit": "agentrt.tools",
     "Video": "agentrt.media",
+    "Workflow": "agentrt.workflow",
     "tool": "agentrt.tools",
+    "workflow": "agentrt.workflow",
 }
 
 if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for granted

@@ -24,6 +24,7 @@ from agentrt.run.response import CancelMode, RunResponse, RunStatus
 from agentrt.run.run import log, new_id
 from agentrt.sessions import Sessions
 from agentrt.storage.base import RunChange, Storage, StoredRun
+from agentrt.workflow import Workflow
 
 MayDecide: TypeAlias = "Callable[[Requirement, Decision, str | None], bool | Awaitable[bool]]"
 """`(requirement, decision, by)`: may this person decide so? Sync or async."""
@@ -32,9 +33,9 @@ GRACE_S = 10.0
 
 
 class Runtime:
-    """Agents and teams by id over one storage: `async with Runtime(agents=[…], teams=[…], storage=…) as runtime:`.
+    """Agents, teams and workflows by id over one storage: `async with Runtime(agents=[…], storage=…) as runtime:`.
 
-    An agent without storage of its own gets the runtime's. Its runs never use implicit sessions. Leaving the `async
+    All of them are kept in the runtime's storage. Their runs never use implicit sessions. Leaving the `async
     with` waits up to `grace_s` for the runs that `start` began; those that still go on are let go of as they are, for
     `recover` in another process.
     """
@@ -44,6 +45,7 @@ class Runtime:
         *,
         agents: Iterable[Agent[Any]] = (),
         teams: Iterable[Agent[Any]] = (),
+        workflows: Iterable[Workflow] = (),
         storage: Storage,
         may_decide: MayDecide | None = None,
         grace_s: float = GRACE_S,
@@ -52,9 +54,9 @@ class Runtime:
         self._may_decide = may_decide
         self.sessions = Sessions(storage, any_user=True)
         self._grace_s = grace_s
-        self._agents: dict[str, Agent[Any]] = {}
+        self._agents: dict[str, Agent[Any] | Workflow] = {}
         self._handles: set[RunHandle[Any]] = set()
-        for agent in (*agents, *teams):
+        for agent in (*agents, *teams, *workflows):
             agent_id = agent.agent_id or agent.name
             if agent_id is None:
                 raise ConfigurationError(f"A runtime knows agents by id: give {agent!r} an agent_id or a name")
@@ -79,18 +81,36 @@ class Runtime:
         await self.storage.aclose()
 
     def agent(self, agent_id: str) -> Agent[Any]:
-        """Return the agent of this id. Raises `ConfigurationError` naming those there are."""
-        agent = self._agents.get(agent_id)
-        if agent is None:
+        """Return the agent or team of this id. Raises `ConfigurationError` naming those there are."""
+        agent = self._definition(agent_id)
+        if isinstance(agent, Workflow):
+            raise ConfigurationError(f"{agent_id!r} is a workflow, not an agent: runtime.workflow({agent_id!r})")
+        return agent
+
+    def workflow(self, workflow_id: str) -> Workflow:
+        """Return the workflow of this id. Raises `ConfigurationError` naming those there are."""
+        workflow = self._definition(workflow_id)
+        if not isinstance(workflow, Workflow):
+            raise ConfigurationError(f"{workflow_id!r} is an agent, not a workflow: runtime.agent({workflow_id!r})")
+        return workflow
+
+    def _definition(self, agent_id: str) -> Agent[Any] | Workflow:
+        definition = self._agents.get(agent_id)
+        if definition is None:
             raise ConfigurationError(
                 f"This runtime has no agent {agent_id!r}; it has {', '.join(self._agents) or 'none'}"
             )
-        return agent
+        return definition
 
     async def start(self, agent_id: str, input: Any, **options: Unpack[RunOptions]) -> RunHandle[Any]:
-        """Begin a run in the background and return once it is stored."""
+        """Begin a run in the background and return once it is stored.
+
+        The input of a workflow is a mapping of its code's arguments; anything else is the only one of them.
+        """
         options.setdefault("session_id", new_id())
-        handle = await self.agent(agent_id).start(input, **options)
+        definition = self._definition(agent_id)
+        begin = definition.start_with if isinstance(definition, Workflow) else definition.start
+        handle = await begin(input, **options)
         self._handles.add(handle)
         return handle
 
@@ -108,7 +128,7 @@ class Runtime:
         """
         stored = await self._load_top(run_id)
         options.setdefault("user_id", stored.user_id)
-        return await self.agent(stored.agent_id or "").acontinue_run(run_id=stored.run_id, **options)
+        return await self._definition(stored.agent_id or "").acontinue_run(run_id=stored.run_id, **options)
 
     async def requirements(
         self, *, open: bool = True, user_id: str | None = None, session_id: str | None = None
@@ -138,7 +158,7 @@ class Runtime:
         """
         stored = await self._load_top(run_id)
         of_run = run_id if run_id != stored.run_id else None
-        run = self.agent(stored.agent_id or "").reopened(stored.run_id, user_id=stored.user_id)
+        run = self._definition(stored.agent_id or "").reopened(stored.run_id, user_id=stored.user_id)
         waits = [r for r in response_of(stored).requirements if r.tool_call_id == tool_call_id]
         asked = next((r for r in waits if of_run in (None, r.run_id)), None)
         if self._may_decide is not None and asked is not None:

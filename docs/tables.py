@@ -71,6 +71,7 @@ MEANINGS: dict[str, str] = {
     "RunResponse.messages": "The run's own messages, without the session's history and the system message.",
     "RunResponse.tools": "Its tool calls, in order.",
     "RunResponse.usage": "Tokens of all its own model calls.",
+    "RunResponse.member_responses": "Those of the runs that its calls consisted of, in the order of the calls.",
     "RunResponse.total_usage": "The same with its child runs, and theirs.",
     "RunResponse.stop_reason": "What ended it, see below.",
     "RunResponse.finish_reason": "How the last model call ended, in no provider's words.",

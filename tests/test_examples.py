@@ -160,6 +160,14 @@ def test_sessions(run: Run) -> None:
     assert out.endswith("one session: True\n")
 
 
+def test_memory(run: Run) -> None:
+    out = run("memory.py")
+    assert out.startswith("Memories about Ava:\n- ")
+    assert "In short: I was told: <summary_so_far>" in out
+    assert "I was told: Where should I go this winter?" in out
+    assert out.endswith("Memories about Bob: []\n")
+
+
 @pytest.mark.parametrize(
     ("name", "method", "path", "body"),
     [

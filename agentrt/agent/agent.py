@@ -36,8 +36,8 @@ from agentrt.sessions import Sessions
 from agentrt.utils.log import library_logger
 
 if TYPE_CHECKING:
-    from agentrt.run.code import Code
     from agentrt.memory.base import RunMemory
+    from agentrt.run.code import Code
     from agentrt.storage.base import Storage
     from agentrt.tools.function import Function
 

@@ -360,7 +360,7 @@ def digest_of(value: Any) -> str:
 
 
 def text_of(inputs: dict[str, Any]) -> str:
-    """What a run's code is called with, as a text: the only one of its arguments if that is a text, else all as JSON."""
+    """What code is called with, as a text: the only one of its arguments if that is a text, else all as JSON."""
     values = list(inputs.values())
     return values[0] if len(values) == 1 and isinstance(values[0], str) else to_text(inputs)
 

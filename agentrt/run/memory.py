@@ -61,7 +61,8 @@ async def queue_updates(run: Run) -> None:
     """Leave for the memory what the run that now ends has brought. In the database before the run is announced."""
     memory, definition = run.memory, run.definition
     run.response.memory_updates = []
-    if memory is None or run.of_call is not None:  # what a member is asked was not said by the user
+    if memory is None or (run.of_call is not None and run.drive is None):
+        # what a member is asked was not said by the user; what a workflow asks was, for all that is known here
         return
     if definition.enable_user_memories and remembers(run) and (said := _said_by_user(run.messages)):
         await _queue(run, "memories", said)

@@ -69,7 +69,7 @@ async def make_ready(run: Run) -> None:
 
     Hooks come after the run is stored: its session is then known to be the user's, and its state is there.
     """
-    await resolve_dependencies(run)
+    await resolve_dependencies(run)  # for its hooks
     changed = await pass_input(run)
     await fit_out(run)
     run.system = await system_message(run) if run.code is None else None
@@ -158,6 +158,7 @@ def new_context(run: Run) -> None:
 async def fit_out(run: Run) -> None:
     """Give a run its model, its tools and its answer's type, from the definition as it is now."""
     definition = run.definition
+    await resolve_dependencies(run)
     if run.code is not None:
         return  # which asks no model
     model = run.model = _model(definition.model)

@@ -195,6 +195,7 @@ class RunResponse(Generic[Out]):
     usage: Usage = field(default_factory=Usage)
     total_usage: Usage = field(default_factory=Usage)
     memory_updates: list[MemoryUpdate] = field(default_factory=list[MemoryUpdate])
+    """What it leaves for its agent's memory, and what has become of that."""
     stop_reason: StopReason | None = None
     finish_reason: FinishReason | None = None
     error: str | None = None

@@ -83,9 +83,8 @@ async def resume(run: Run, stored: StoredRun) -> RunResponse[Any] | None:
         )
         run.history = sendable(earlier, definition.history_tokens)
     run.fact(RunContinued())
-    if stored.status is not RunStatus.PAUSED and run.code is None:
-        if not await _unknown_outcomes(run, stored):
-            run.fact(ModelCallReset(index=run.model_calls + 1))  # it may have begun
+    if stored.status is not RunStatus.PAUSED and run.code is None and not await _unknown_outcomes(run, stored):
+        run.fact(ModelCallReset(index=run.model_calls + 1))  # it may have begun
     await run.journal.write()
     return None
 

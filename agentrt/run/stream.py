@@ -88,7 +88,8 @@ class RunStream(Generic[Out]):
         driver = self._driver
         if driver is None:
             channel = self._channel
-            driver = self._driver = asyncio.create_task(self._run.drive() if self._run.drive else drive(self._run), name=f"agentrt run {self._run.run_id}")
+            work = self._run.drive() if self._run.drive is not None else drive(self._run)
+            driver = self._driver = asyncio.create_task(work, name=f"agentrt run {self._run.run_id}")
             # the result is fetched so that a dropped stream's failure is not reported as never retrieved
             driver.add_done_callback(lambda task: (task.cancelled() or task.exception(), channel.wake.set()))
         return driver

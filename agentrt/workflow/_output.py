@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from agentrt.run.events import BaseEvent, CustomEvent, RunCompleted, WorkflowCompleted
 from agentrt.run.response import RunResponse
@@ -14,9 +14,9 @@ from agentrt.run.stream import RunStream
 class Output:
     """Takes what code yields and returns. Values that were yielded before the run was cut are not told again."""
 
-    def __init__(self, run: Run, before: int) -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
-        self._before = before
+        self.before = 0
         """How many values an earlier driver of the run took."""
         self._count = 0
         self._content: Any = None
@@ -37,11 +37,11 @@ class Output:
             read(item)
 
     def _value(self, item: Any) -> None:
-        run, repeated = self._run, self._count < self._before
+        run, repeated = self._run, self._count < self.before
         self._count += 1
-        content = item
+        content: Any = item
         if isinstance(item, RunResponse):
-            content: Any = item.content
+            content = item.content  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
             item.run_id, item.session_id = item.run_id or run.run_id, item.session_id or run.session_id
             item.repeated = True if repeated else item.repeated
         self._add(content, whole=isinstance(item, RunResponse))
@@ -72,7 +72,7 @@ class ItemStream(RunStream[Any]):
 
     def __init__(self, run: Run, output: Output) -> None:
         super().__init__(run, all_steps=True, raises=True, events=False)
-        emit: Callable[[Any], None] = self._channel.emit
+        emit = cast("Callable[[Any], None]", self._channel.emit)  # which takes anything, to readers that want it all
 
         def read(event: BaseEvent) -> None:
             if isinstance(event, WorkflowCompleted) and event.repeated and event.run_id == run.run_id:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from agentrt._threads import call_on_loop, current_worker, run_in_thread
 from agentrt.errors import CodecError, ConfigurationError, StepRejected, StepTimeout
-from agentrt.run.code import Code, Scope, digest_of
+from agentrt.run.code import Code, digest_of
 from agentrt.run.decisions import open_kinds
 from agentrt.run.events import WorkflowStepCompleted, WorkflowStepStarted
 from agentrt.run.response import ToolExecution
@@ -153,12 +153,14 @@ class _Step:
 
     def _shown(self) -> dict[str, Any]:
         """The arguments, by name, for whoever decides; those that storage can't hold are not shown."""
+        if self._function is None:
+            return {**{str(at): value for at, value in enumerate(self._args)}, **self._kwargs}
         try:
-            named = inspect.signature(self._function or (lambda *args, **kwargs: None)).bind(*self._args, **self._kwargs)
-            digest_of(named.arguments)
-        except (CodecError, TypeError):
+            named = inspect.signature(self._function).bind_partial(*self._args, **self._kwargs).arguments
+            digest_of(named)
+        except (CodecError, TypeError, ValueError):
             return {}
-        return dict(named.arguments)
+        return dict(named)
 
     # --- doing it ------------------------------------------------------------------------------------------------
 
@@ -220,7 +222,9 @@ class _Step:
             WorkflowStepCompleted(content=value, step=self._name, key=self._key, error=error, elapsed_s=elapsed_s)
         )
 
-    async def _end(self, call: ToolExecution, started: float, value: Any = None, error: Exception | None = None) -> None:
+    async def _end(
+        self, call: ToolExecution, started: float, value: Any = None, error: Exception | None = None
+    ) -> None:
         elapsed_s = time.perf_counter() - started
         call.result = value
         self._code.ended(call, elapsed_s, error)

@@ -1,4 +1,4 @@
-"""What a run is given besides its input: dependencies, made for it where they are functions, and the state as a tool."""
+"""What a run is given besides its input: dependencies, made for it where they are functions; its state as a tool."""
 
 from __future__ import annotations
 
@@ -33,10 +33,13 @@ async def test_functions_are_called_for_the_run_and_awaited():
     async def user(ctx: RunContext) -> str:
         return f"user {ctx.user_id}"
 
-    def news() -> list[str]:
-        return ["one"]
+    def news(limit: int = 1) -> list[str]:
+        return ["one", "two"][:limit]
 
-    given = {"user": user, "news": news, "half": functools.partial(max, 1, 2), "city": "Oslo"}
+    def half(number: int) -> int:
+        return number // 2
+
+    given = {"user": user, "news": news, "half": functools.partial(half, number=4), "city": "Oslo"}
     assert await seen(dependencies=given, user_id="ann") == {
         "user": "user ann", "news": ["one"], "half": 2, "city": "Oslo"
     }  # fmt: skip

@@ -55,7 +55,7 @@ async def asked(tool: str, arguments: dict[str, Any], before: int = 4, **options
 @pytest.mark.parametrize("option", ["num_history_runs", "num_history_responses"])
 async def test_the_last_runs_are_sent_by_either_name(option: str):
     model = FunctionModel(lambda request: "a")
-    agent = Agent(model=model, add_history_to_messages=True, session_id="s", **{option: 2})
+    agent = Agent(model=model, add_history_to_messages=True, session_id="s").copy(**{option: 2})
     for n in range(5):
         await agent.arun(f"q{n}")
     assert said(model.last_request) == ["q2", "q3", "q4"]
@@ -69,7 +69,7 @@ async def test_history_takes_no_more_tokens_than_it_may():
     first = model.requests[-2].messages
     assert paired(first)
     assert sum(map(tokens_of_message, first[:-1])) <= 300
-    assert 3 <= len(first) and (first[-1].content or "").startswith("q11")
+    assert len(first) >= 3 and (first[-1].content or "").startswith("q11")
     assert (first[-2].content or "").startswith("I found all about q10")
 
 

@@ -141,7 +141,7 @@ def kill_at_writes(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_at_some_writes(kind: str, processes: Processes, tmp_path: Path) -> None:
-    assert kill_at_writes(processes, new_url(kind, tmp_path), tmp_path, first=7, step=11) > 20
+    assert kill_at_writes(processes, new_url(kind, tmp_path), tmp_path, first=9, step=17) > 20
 
 
 @pytest.mark.slow

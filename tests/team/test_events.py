@@ -49,7 +49,7 @@ def check(events: list[RunEvent]) -> None:
         assert names[:2] == ["RunStarted", "ModelCallStarted"] and names[-1] == "RunCompleted"
         inside = [event.event for event in run if event.event != "RunContent"]
         assert inside.index("ModelCallStarted") < [event.event for event in run].index("RunContent")
-    assert {path: text for path, text in texts(events).items()} == {"team": "both have", "ann": ANN, "bob": BOB}
+    assert texts(events) == {"team": "both have", "ann": ANN, "bob": BOB}
     places = [(event.seq, event.offset) for event in events if isinstance(event, RunContent)]
     assert places == sorted(set(places))
 
