@@ -128,7 +128,10 @@ class Runtime:
         """
         stored = await self._load_top(run_id)
         options.setdefault("user_id", stored.user_id)
-        return await self._definition(stored.agent_id or "").acontinue_run(run_id=stored.run_id, **options)
+        definition = self._definition(stored.agent_id or "")
+        if isinstance(definition, Workflow):
+            return await definition.acontinue_run(run_id=stored.run_id, user_id=options["user_id"])
+        return await definition.acontinue_run(run_id=stored.run_id, **options)
 
     async def requirements(
         self, *, open: bool = True, user_id: str | None = None, session_id: str | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
@@ -73,6 +74,11 @@ class PendingUpdate:
     def subject(self) -> str:
         """What it is about. Of one subject one update is carried out at a time, in order."""
         return subject_of(self.kind, self.user_id, self.session_id)
+
+
+def new_memory_id() -> str:
+    """An id that no other memory of the user has, and that a model can write down."""
+    return uuid.uuid4().hex[:12]
 
 
 def subject_of(kind: UpdateKind, user_id: str | None, session_id: str | None) -> str:

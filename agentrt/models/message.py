@@ -82,7 +82,9 @@ class Message:
     """What an answer rests on, in its provider's own form. Never sent."""
     refusal: bool = False
     incomplete: bool = False
-    """True for an assistant message that was cut off (cancelled, or the connection broke): never sent as an answer."""
+    """True for what is not to be sent as it is: an answer that was cut off, an input that a hook refused."""
+    cancelled: bool = False
+    """True for an answer that was cut off because its run was cancelled: later runs are shown it, marked as such."""
     created_at: datetime = field(default_factory=utc_now)
 
     def model_dump(

@@ -16,7 +16,7 @@ import hashlib
 import sys
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
@@ -68,7 +68,7 @@ class Scope:
         return self._waiting > 0 and self._working == 0
 
     @contextmanager
-    def working(self) -> Iterator[None]:
+    def working(self) -> Generator[None, None, None]:
         self.code.begun += 1
         self._move(1, 0)
         try:
@@ -77,7 +77,7 @@ class Scope:
             self._move(-1, 0)
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> Generator[None, None, None]:
         """Inside `working`: it waits for somebody."""
         self._move(-1, 1)
         try:
@@ -176,7 +176,7 @@ class Code:
         return scope if scope is not None and scope.code is self else self.root
 
     @contextmanager
-    def within(self, scope: Scope) -> Iterator[None]:
+    def within(self, scope: Scope) -> Generator[None, None, None]:
         token = _scope.set(scope)
         try:
             yield

@@ -12,6 +12,7 @@ from agentrt.run.tokens import tokens_of_message
 if TYPE_CHECKING:
     from agentrt.run.definition import RunDefinition
 
+CUT_OFF = "\n\n[This answer was cut off here.]"
 NO_RESULT = "No result: the call was interrupted, and what it did is not known."
 
 
@@ -48,8 +49,17 @@ def missing_results(open_calls: dict[str, str]) -> list[Message]:
 
 
 def flatten(runs: Sequence[Sequence[Message]]) -> list[Message]:
-    """Return the messages of earlier runs as one valid history, without their system messages."""
-    return valid_messages(message for run in runs for message in run if message.role != "system")
+    """Return the messages of earlier runs as one valid history, without their system messages.
+
+    The text of an answer whose run was cancelled is kept and marked as such: the user read it, and may refer to it.
+    """
+    return valid_messages(_marked(message) for run in runs for message in run if message.role != "system")
+
+
+def _marked(message: Message) -> Message:
+    if not message.cancelled or not message.content:
+        return message
+    return replace(message, content=message.content + CUT_OFF, incomplete=False, provider=None, parts=None)
 
 
 # --- how much of it is sent ------------------------------------------------------------------------------------------

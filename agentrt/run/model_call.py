@@ -88,7 +88,7 @@ async def _reserved(
         answer = await _attempts(model, request, draft)
     except BaseException as error:
         # the partial answer stays on the run, marked; a cancelled call passes here too
-        if (partial := draft.partial()) and not draft.aside:
+        if (partial := draft.partial(error)) and not draft.aside:
             run.messages.append(partial)
         count(run, usage=draft.usage)
         if draft.may_have_used(error):
@@ -274,8 +274,8 @@ class _Draft:
         """Is what ended the call no proof that its provider did no work for it?"""
         return self.delivered or self.usage.total_tokens > 0 or (self.asked and not isinstance(error, ModelError))
 
-    def partial(self) -> Message | None:
-        """What there is of an answer that was cut off: its text; calls that were still being written are not kept."""
+    def partial(self, error: BaseException) -> Message | None:
+        """What there is of an answer that `error` cut off: its text; calls that were being written are not kept."""
         if not self.text and not self.reasoning:
             return None
         return Message(
@@ -283,6 +283,7 @@ class _Draft:
             content="".join(self.text) or None,
             reasoning_content="".join(self.reasoning) or None,
             incomplete=True,
+            cancelled=isinstance(error, asyncio.CancelledError),
         )
 
     def _answer(self, model: Model) -> ModelAnswer:

@@ -266,6 +266,8 @@ def _pack_message(message: Message) -> dict[str, Any]:
         packed["refusal"] = True
     if message.incomplete:
         packed["incomplete"] = True
+    if message.cancelled:
+        packed["cancelled"] = True
     if message.parts is not None:
         packed["parts"] = _pack_attribute("parts", message.parts)
     if message.citations is not None:

@@ -59,9 +59,12 @@ class Entry:
 
     def inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments by name, as far as they were given. Raises `TypeError` for those that don't fit."""
-        later = dict.fromkeys(name for name in _FILLED if self.takes(name) and name not in kwargs)
-        bound = self._signature.bind(*args, **kwargs, **later)
-        return {name: value for name, value in bound.arguments.items() if name not in later}
+        given = self._signature.bind_partial(*args, **kwargs).arguments
+        for name, parameter in self._signature.parameters.items():
+            variable = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            if parameter.default is parameter.empty and not variable and name not in given and name not in _FILLED:
+                raise TypeError(f"missing a required argument: {name!r}")
+        return {name: value for name, value in given.items() if name not in _FILLED}
 
     def call(self, workflow: Workflow, inputs: dict[str, Any], filled: dict[str, Any]) -> Callable[[], Any]:
         """The author's code with its arguments, and with what the runtime fills in."""

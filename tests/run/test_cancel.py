@@ -185,3 +185,18 @@ async def test_a_run_that_is_not_driven_is_not_cancelled(tmp_path: Path) -> None
     await agent.arun("go", run_id="r")
     assert not await agent.cancel("r")
     assert not await agent.cancel("nope")
+
+
+async def test_what_was_said_by_then_is_in_the_history_marked_as_cut_off() -> None:
+    gate = Gate()
+    model = ScriptedModel(reply("one two three", gate=gate, gate_after=2), "fine")
+    agent = Agent(model=model, storage=InMemoryStorage(), session_id="s", add_history_to_messages=True)
+    async with agent.stream("count") as run:
+        reading = asyncio.create_task(_all(run))
+        await gate.reached.wait()
+        run.cancel()
+        await reading
+    await agent.arun("go on")
+    sent = [m.content or "" for m in model.last_request.messages]
+    assert sent[0] == "count" and sent[2] == "go on"
+    assert sent[1].startswith("one two ") and "cut off" in sent[1]

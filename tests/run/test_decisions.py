@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from agentrt import Agent, RunResponse, RunStatus, tool
-from agentrt.errors import AlreadyContinued, DecisionRefused, RunNotFound, UserInputInvalid
+from agentrt.errors import AlreadyContinued, DecisionRefused, RunNotFound, StorageError, UserInputInvalid
 from agentrt.run.decisions import Confirm, Provide, Reject, Resolve
 from agentrt.runtime import Runtime
+from agentrt.storage.base import Committed, RunChange, Storage
 from agentrt.testing import ScriptedModel, reply
 from tests.run.conftest import OpenStorage
 from tests.run.test_history import paired
@@ -320,3 +321,40 @@ async def test_whatever_is_asked_may_be_rejected_on_the_response(world: World) -
     response = await world.agent("done", tools=[shell, send]).acontinue_run(paused)
     assert response.content == "done"
     assert all("rejected" in (t.result or "") for t in response.tools)
+
+
+class FailsOnce:
+    """A storage whose write of a tool's result fails, as on a full disk; with `end`, that of the run's end, too."""
+
+    def __init__(self, storage: Storage, *, end: bool) -> None:
+        self._storage, self._end, self.armed = storage, end, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    async def commit(self, change: RunChange) -> Committed:
+        result_of = any(step.kind == "tool" and step.data["execution"].tool_name == "drop" for step in change.steps)
+        if self.armed and (result_of or (self._end and change.status is not None)):
+            raise StorageError("The disk is full")
+        return await self._storage.commit(change)
+
+
+@pytest.mark.parametrize("end", [False, True])
+async def test_saving_fails_right_after_a_tool_ran_and_it_is_not_run_again(world: World, end: bool) -> None:
+    paused = await world.pause()
+    for requirement in paused.requirements:
+        requirement.confirm()
+    failing: Any = FailsOnce(world.open(), end=end)
+    agent = world.agent("done").copy(storage=failing)
+    failing.armed = True
+    if not failing.durable:
+        return  # where nothing is written step by step, nothing can fail on the way
+    with pytest.raises(StorageError, match="full"):
+        await agent.acontinue_run(paused)
+    ran = sorted(world.did)
+    failing.armed = False
+    response = await world.agent("done").acontinue_run(run_id="r")
+    assert response.content == "done"
+    # what ran did not run again: its result was kept, or the model is told that the outcome is unknown
+    assert [sorted(world.did).count(what) for what in ran] == [1] * len(ran)
+    assert paired(response.messages)

@@ -7,11 +7,10 @@ need do no more than carry a list out. Times are microseconds since 1970. No use
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from agentrt.memory.base import MemoryDb, PendingUpdate, SessionSummary, UserMemory
+from agentrt.memory.base import MemoryDb, PendingUpdate, SessionSummary, UserMemory, new_memory_id
 from agentrt.storage._sql import Tables, from_micros, to_micros
 from agentrt.storage.codec import clean_text
 
@@ -116,7 +115,7 @@ class SqlMemoryDb(MemoryDb):
         ]
 
     async def add_memory(self, user_id: str, memory: UserMemory) -> str:
-        sql, memory_id = self._sql, memory.memory_id or uuid.uuid4().hex
+        sql, memory_id = self._sql, memory.memory_id or new_memory_id()
         text, topics, updated = _values(memory)
         *_, found = await self._run(
             [

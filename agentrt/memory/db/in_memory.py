@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agentrt.memory.base import MemoryDb, PendingUpdate, SessionSummary, UserMemory
+from agentrt.memory.base import MemoryDb, PendingUpdate, SessionSummary, UserMemory, new_memory_id
 
 
 class InMemoryMemoryDb(MemoryDb):
@@ -44,7 +43,7 @@ class InMemoryMemoryDb(MemoryDb):
             memories.pop(same.memory_id, None)
             topics = memory.topics or same.topics
             memory, memory_id = replace(same, topics=topics, last_updated=memory.last_updated), same.memory_id
-        memory_id = memory_id or uuid.uuid4().hex
+        memory_id = memory_id or new_memory_id()
         memories[memory_id] = replace(memory, memory_id=memory_id, topics=list(memory.topics))
         return memory_id
 
