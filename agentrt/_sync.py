@@ -71,6 +71,8 @@ def _items(home: _Home, open_stream: Callable[[], Coroutine[Any, Any, BatchStrea
 
 def background(work: Callable[[], Coroutine[Any, Any, Any]]) -> bool:
     """Begin work on the portal's loop that the end of the process waits for. False when the process is at its end."""
+    if _has_ended:
+        return False
     try:
         return (_current or _make()).background(work)
     except RuntimeError:  # no thread can be started any more
@@ -319,6 +321,7 @@ def _keep(loop: asyncio.AbstractEventLoop, aclose: Callable[[], Coroutine[Any, A
 # --- the one of this process -----------------------------------------------------------------------------------------
 
 _current: _Portal | None = None
+_has_ended = False
 _lock = threading.Lock()
 
 
@@ -344,7 +347,8 @@ def _make() -> _Portal:
 
 
 def _end() -> None:
-    global _current
+    global _current, _has_ended
+    _has_ended = True
     portal, _current = _current, None
     if portal is not None:
         portal.end()

@@ -181,3 +181,9 @@ def text_block(text: str) -> dict[str, Any]:
 
 def use_block(id: str, name: str, **input: Any) -> dict[str, Any]:
     return {"type": "tool_use", "id": id, "name": name, "input": input}
+
+
+def label(value: object) -> str:
+    """A name for a parameter that is the same in every process."""
+    text = repr(value)
+    return type(value).__name__ if " at 0x" in text else text[:40]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agentrt import Agent
-from tests.cases.kit import all_ways, call, go, is_streamed, openai
+from tests.cases.kit import all_ways, call, go, is_streamed, label, openai
 from tests.cases.pairing import check_chat, tool_messages
 from tests.http_server import Reply, Server, chat_chunk, chat_stream, completion, sse
 
@@ -39,7 +39,7 @@ def answer(way: str, finish: Any) -> Reply:
     return Reply(json=body)
 
 
-@pytest.mark.parametrize("finish", ["stop", "other", None, ABSENT, "function_call", "end_turn", "STOP", ""], ids=str)
+@pytest.mark.parametrize("finish", ["stop", "other", None, ABSENT, "function_call", "end_turn", "STOP", ""], ids=label)
 @all_ways
 async def test_the_tool_runs_and_the_preamble_is_kept(server: Server, way: str, finish: Any) -> None:
     server.add(answer(way, finish))

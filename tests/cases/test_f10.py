@@ -12,7 +12,7 @@ from agentrt.models.message import Message, ToolCall
 from agentrt.run.response import RunStatus
 from agentrt.storage.base import RunChange, StoredRun
 from agentrt.storage.in_memory import InMemoryStorage
-from tests.cases.kit import add_chat, add_claude, all_ways, call, claude, go, openai, text_block
+from tests.cases.kit import add_chat, add_claude, all_ways, call, claude, go, label, openai, text_block
 from tests.cases.pairing import check_chat, check_claude, sent_calls, tool_messages
 from tests.http_server import Server
 
@@ -51,7 +51,7 @@ async def run_with(server: Server, way: str, name: str, arguments: Any) -> tuple
     return tools, server.bodies[1]["messages"][1]["tool_calls"][0]["function"]["arguments"]
 
 
-@pytest.mark.parametrize("arguments", NOTHING, ids=repr)
+@pytest.mark.parametrize("arguments", NOTHING, ids=label)
 @all_ways
 async def test_nothing_is_an_empty_object(server: Server, way: str, arguments: Any) -> None:
     tools, sent = await run_with(server, way, "ping", arguments)

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from agentrt import Agent
 from agentrt.run.events import CustomEvent
-from tests.cases.kit import add_chat, add_claude, call, claude, go, openai, text_block, use_block, ways
+from tests.cases.kit import add_chat, add_claude, call, claude, go, label, openai, text_block, use_block, ways
 from tests.cases.pairing import check_chat, check_claude, tool_messages, tool_results
 from tests.http_server import Server
 
@@ -94,7 +94,7 @@ async def test_data_is_json_with_its_letters(server: Server, way: str, value: An
 
 
 @pytest.mark.parametrize(
-    "value", [None, "", b"\xff\xfe", b"caf\xc3\xa9", Path("/x"), object(), 10**400, "\x00a"], ids=repr
+    "value", [None, "", b"\xff\xfe", b"caf\xc3\xa9", Path("/x"), object(), 10**400, "\x00a"], ids=label
 )
 @ways
 async def test_whatever_it_is_it_is_a_text(server: Server, way: str, value: Any) -> None:
@@ -105,7 +105,7 @@ async def test_whatever_it_is_it_is_a_text(server: Server, way: str, value: Any)
     assert not outcome.response.tools[0].tool_call_error
 
 
-@pytest.mark.parametrize("value", [None, "", " \n", b"", [], {}], ids=repr)
+@pytest.mark.parametrize("value", [None, "", " \n", b"", [], {}], ids=label)
 async def test_nothing_is_no_empty_block_for_anthropic(server: Server, value: Any) -> None:
     add_claude(server, "plain", use_block("t1", "tool"))
     add_claude(server, "plain", text_block("done"))

@@ -57,10 +57,11 @@ class Killing:
 
         async def killing(*args: Any, **options: Any) -> Any:
             self._left -= 1
-            if self._left == 0 and self._when == "before":
+            is_it = self._left == 0
+            if is_it and self._when == "before":
                 os.kill(os.getpid(), signal.SIGKILL)
             result = await method(*args, **options)
-            if self._left == 0:
+            if is_it:
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
 

@@ -127,6 +127,8 @@ _ENDS = {
     "sync": 'agent.run("I ski", user_id="ann")',
     "stream": 'list(agent.run("I ski", stream=True, user_id="ann"))',
     "async": 'asyncio.run(agent.arun("I ski", user_id="ann"))',
+    "sync, briefly": 'import agentrt._sync as s; s.FINISH_S = 0.2; agent.run("I ski", user_id="ann")',
+    "async, briefly": 'import agentrt._sync as s; s.FINISH_S = 0.2; asyncio.run(agent.arun("I ski", user_id="ann"))',
     "killed": 'agent.run("I ski", user_id="ann"); os._exit(9)',
 }
 
@@ -148,6 +150,14 @@ async def test_the_end_of_a_process_waits_for_its_updates(how: str, tmp_path: Pa
     assert [known.memory for known in await db.list_memories("ann")] == ["I ski"]
     assert await db.load_summary("s", "ann") is not None
     await db.aclose()
+
+
+@pytest.mark.parametrize("how", ["sync, briefly", "async, briefly"])
+async def test_an_update_that_never_ends_does_not_keep_a_process_alive(how: str, tmp_path: Path):
+    assert await asyncio.to_thread(run_program, how, tmp_path, 1000) == 0
+    memory = Memory(model=note_all(), db=SqliteMemoryDb(db_file=tmp_path / "memory.db"))
+    assert [known.memory for known in await memory.aget_user_memories("ann")] == ["I ski"]
+    await memory.aclose()
 
 
 async def test_what_a_killed_process_left_is_taken_in_by_whoever_reads_next(tmp_path: Path):
