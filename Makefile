@@ -35,10 +35,10 @@ run: $(ready) ## watch an agent answer, call a function and remember, with a mod
 	@$(if $(model),AGENTRT_MODEL='$(model)' )$(py) examples/quickstart.py
 
 test: $(dev) ## run the tests, but the slow ones
-	$(py) -m pytest -m 'not slow' $(ARGS)
+	$(py) -m pytest -n auto --dist loadfile -m 'not slow' $(ARGS)
 
 test-all: $(dev) ## run all the tests
-	$(py) -m pytest $(ARGS)
+	$(py) -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: $(dev) ## check style and formatting
 	$(py) -m ruff check

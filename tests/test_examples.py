@@ -240,3 +240,11 @@ def test_refund_approval(run: Run) -> None:
     assert "waiting: refund" in out
     assert "a stranger: 403" in out
     assert "bob: {'status': 'COMPLETED'" in out
+
+
+def test_team(run: Run) -> None:
+    out = run("team.py")
+    assert "outing calls delegate_to_member{'member': 'booker'" in out
+    assert "outing/booker asks to call book_table: yes\n" in out
+    assert "A table for 1 in Oslo is booked" in out
+    assert re.search(r"\nbooker used \d+ of \d+ tokens\n", out)

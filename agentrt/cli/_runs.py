@@ -94,8 +94,8 @@ def is_gone(stored: StoredRun) -> bool:
 
 
 def tools_of(stored: StoredRun) -> list[ToolExecution]:
-    """The tool calls at its last save, with what was decided since."""
-    return response_of(stored).tools
+    """The tool calls at its last save, members' that it waits for among them, with what was decided since."""
+    return response_of(stored).tools_with_members
 
 
 def decided_of(stored: StoredRun) -> list[Decided]:

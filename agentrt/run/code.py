@@ -138,6 +138,7 @@ class Code:
         if run.limits.seconds is not None:
             run.deadline = loop.time() + run.limits.seconds
         _scope.set(self.root)
+        run.in_tools = True  # so that it may be cancelled after what is under way by then
         clock = asyncio.timeout_at(deadline_of(run))
         try:
             async with clock:
@@ -167,6 +168,9 @@ class Code:
     def _pause(self, begun: int) -> None:
         driver = self.run.driver
         if self.root.waits and begun == self.begun and not self.pausing and driver is not None and not driver.done():
+            if self.run.winding_down:
+                self.run.stop(None)
+                return
             self.pausing = True
             driver.cancel()
 
@@ -188,6 +192,11 @@ class Code:
         """Let no more be begun by code that is being cancelled."""
         if self.pausing or self.run.cancel_flag.is_set():
             raise asyncio.CancelledError
+
+    async def wind_down(self, scope: Scope) -> None:
+        """Let no more be begun, but what is under way end, where the run is to be cancelled only then."""
+        if self.run.winding_down:
+            await self.wait_for_somebody(scope)
 
     async def wait_for_somebody(self, scope: Scope) -> None:
         """Wait until the run is paused, and its code cancelled."""
@@ -260,6 +269,11 @@ class Code:
             raise error
         return call.result
 
+    def forget_failures(self, prefix: str) -> None:
+        """Forget what failed under keys that begin so: the step that they are part of is tried again."""
+        for key in [key for key in self._failures if key.startswith(prefix)]:
+            self.drop(self.calls[key])
+
     def _try_again(self, error: BaseException) -> None:
         """Forget the failures that the run failed for: when it is gone on with, they are to be tried again."""
         reasons = {id(reason) for reason in _reasons(error)}
@@ -289,6 +303,7 @@ class Code:
         if known and call.tool_call_error:
             self.again(call)
         with scope.working():
+            await self.wind_down(scope)
             if (paused := run.members.get(child.run_id)) is not None:
                 child.decided = paused.tools_with_members  # as they were decided on this run
             child.stream = child.stream or run.stream
@@ -296,6 +311,10 @@ class Code:
             await follow(run, child)
             try:
                 response = await drive(child)
+            except asyncio.CancelledError:
+                if not self.pausing:
+                    run.children.pop(child.run_id, None)
+                raise
             except Exception as error:
                 run.children.pop(child.run_id, None)
                 run.members[child.run_id] = child.touch()

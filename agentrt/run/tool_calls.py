@@ -123,9 +123,7 @@ def arguments_of(call: ToolCall) -> Arguments:
 def _execution(run: Run, call: ToolCall) -> ToolExecution:
     """Take a call in. What can't be run has its answer at once, for the model to read."""
     arguments = arguments_of(call)
-    execution = ToolExecution(
-        tool_call_id=call.id, tool_name=call.name, tool_args=arguments.values, run_id=run.run_id
-    )
+    execution = ToolExecution(tool_call_id=call.id, tool_name=call.name, tool_args=arguments.values, run_id=run.run_id)
     function = run.tools.get(call.name)
     if run.stop_reason is not None:
         refuse(run, execution, "Not called: the run has reached its limit. Answer with what you have.", "limit")

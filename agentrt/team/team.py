@@ -30,6 +30,7 @@ class Team(Agent[Out]):
     members: Sequence[Agent[Any]] = ()
     """Agents and teams, each with a name."""
     mode: Literal["coordinate", "route", "collaborate"] = "coordinate"
+    """How the leader has its members work."""
     team_session_state: dict[str, Any] = EMPTY  # pyright: ignore[reportIncompatibleMethodOverride]  as an option
     """What the session state that the team shares with its members starts from, besides its `session_state`."""
     enable_agentic_context: bool = False

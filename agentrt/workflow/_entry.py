@@ -34,7 +34,7 @@ class Entry:
     def __get__(self, instance: Workflow | None, owner: type[Any]) -> Any:
         if instance is None:
             return self.function
-        if instance.in_run:
+        if "_run" in vars(instance):  # the view of one run, as its code has it
             return self.of(instance)
         return MethodType(_Launch(self, self._name), instance)
 
@@ -83,7 +83,7 @@ class _Launch:
         functools.update_wrapper(cast("Any", self), entry.function)
 
     def __call__(self, workflow: Workflow, *args: Any, **kwargs: Any) -> Any:
-        return workflow.begin(self._name, self._entry, args, kwargs)
+        return workflow._begin(self._name, self._entry, args, kwargs)  # pyright: ignore[reportPrivateUsage]  its own
 
 
 async def drain(call: Callable[[], Any], take: Callable[[Any], None]) -> Any:

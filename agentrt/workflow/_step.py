@@ -52,6 +52,8 @@ def step(
         raise ConfigurationError(f"Step {name!r} is not in the code of a workflow: only that has steps")
     if (function is None) != external_execution:
         raise TypeError(f"Step {name!r} takes a function to call, or external_execution=True")
+    if effect == "once" and retries:
+        raise ConfigurationError(f"Step {name!r} acts once, so it can't be tried again: leave out effect or retries")
     one = _Step(
         run=run,
         code=run.code,
@@ -118,6 +120,7 @@ class _Step:
         if call.elapsed_s is not None:
             return code.again(call)
         with self._scope.working():
+            await code.wind_down(self._scope)
             await self._wait_for_somebody(call)
             self._tell_start()
             if self._once:
@@ -184,6 +187,7 @@ class _Step:
             except Exception:
                 if attempt > self._retries:
                     raise
+            self._code.forget_failures(f"{self._key}/")
             await asyncio.sleep(RETRY_DELAY_S * 2 ** (attempt - 1))
             attempt += 1
 

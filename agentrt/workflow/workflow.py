@@ -87,11 +87,11 @@ class Workflow(Definition):
 
         def run(self, *args, **kwargs):
             """The code, from code that is not async."""
-            return self.begin("run", self._entry("run"), args, kwargs)
+            return self._begin("run", self._entry("run"), args, kwargs)
 
         def arun(self, *args, **kwargs):
             """The code, to await or to iterate over."""
-            return self.begin("arun", self._entry("arun"), args, kwargs)
+            return self._begin("arun", self._entry("arun"), args, kwargs)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -130,15 +130,7 @@ class Workflow(Definition):
                 return views.get(id(definition)) or views.setdefault(id(definition), definition.within())
         return value  # pyright: ignore[reportUnknownVariableType]
 
-    def __hash__(self) -> int:
-        return id(self)
-
     # --- in a run ------------------------------------------------------------------------------------------------
-
-    @property
-    def in_run(self) -> bool:
-        """Is this the view of one run, as its code has it?"""
-        return "_run" in self.__dict__
 
     step = staticmethod(step)
 
@@ -167,7 +159,7 @@ class Workflow(Definition):
 
     # --- calling it ----------------------------------------------------------------------------------------------
 
-    def begin(self, name: str, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _begin(self, name: str, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Begin a run as `run` or `arun` does."""
         streaming = {option: kwargs.pop(option) for option in _STREAMING & kwargs.keys() if not entry.takes(option)}
         run, output = self._open(entry, args, kwargs)
@@ -241,7 +233,8 @@ class Workflow(Definition):
         """Run, and show in the terminal what the code yields, as it comes, or what it returns."""
         from agentrt.utils.pprint import apprint_run_response
 
-        await apprint_run_response(self.arun(*args, **kwargs), markdown, show_time, console=console)
+        given = self._arguments(kwargs)
+        await apprint_run_response(self.arun(*args, **given), markdown, show_time, console=console)
 
     def print_response(
         self, *args: Any, markdown: bool = False, show_time: bool = True, console: Any = None, **kwargs: Any
@@ -249,7 +242,12 @@ class Workflow(Definition):
         """`aprint_response`, from code that is not async."""
         from agentrt.utils.pprint import pprint_run_response
 
-        pprint_run_response(self.run(*args, **kwargs), markdown, show_time, console=console)
+        pprint_run_response(self.run(*args, **self._arguments(kwargs)), markdown, show_time, console=console)
+
+    def _arguments(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What is given to a run that is printed: what comes of it is printed as it comes, streamed or not."""
+        entry = self._entry("arun")
+        return {name: value for name, value in kwargs.items() if name not in _STREAMING or entry.takes(name)}
 
     # --- its runs ------------------------------------------------------------------------------------------------
 
@@ -392,7 +390,7 @@ class Workflow(Definition):
 
         code = run.code = Code(run, main, inputs)
         view = self._bound(run)
-        code.openers = view.openers()
+        code.openers = view._openers()
         return run, output
 
     def _bound(self, run: Run) -> Self:
@@ -409,7 +407,7 @@ class Workflow(Definition):
         view.__dict__.update(_original=self._self(), _own_record=_views.Record())
         return view
 
-    def openers(self) -> dict[str, Callable[[ToolExecution], Run]]:
+    def _openers(self) -> dict[str, Callable[[ToolExecution], Run]]:
         """What makes the runs that this view's agents began, by their names."""
         run: Run = self.__dict__["_run"]
         found: dict[str, Callable[[ToolExecution], Run]] = {}

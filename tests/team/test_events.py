@@ -148,7 +148,8 @@ async def test_route_shows_the_members_answer_as_it_streams() -> None:
 
 async def test_the_teams_text_is_that_of_its_own_run() -> None:
     async with team_of_two().stream("go") as run:
-        pieces: list[str] = [piece async for piece in run.text_deltas()]
+        deltas: Any = run.text_deltas()
+        pieces: list[str] = [piece async for piece in deltas]
         assert "".join(pieces) == "both have"
         assert await run.text() == "both have"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from agentrt import Agent, RunContext, RunLimits, RunResponse, RunStatus, Team, 
 from agentrt.errors import ConfigurationError, ModelServerError
 from agentrt.models.base import ModelRequest
 from agentrt.run.events import BaseEvent
+from agentrt.runtime import Runtime
 from agentrt.storage.in_memory import InMemoryStorage
+from agentrt.storage.sqlite import SqliteStorage
 from agentrt.testing import FunctionModel, Gate, ScriptedModel, reply
 from tests.team.kit import ask, member, model_of, told, tools_in
 
@@ -460,3 +463,26 @@ async def test_what_an_agent_that_is_a_tool_waits_for_is_decided_on_the_run_that
 def test_an_agent_without_a_name_is_no_tool() -> None:
     with pytest.raises(ConfigurationError, match=r"as_tool\(name=…\)"):
         Agent().as_tool()
+
+
+async def test_a_team_that_its_process_lets_go_of_is_gone_on_with_elsewhere(tmp_path: Path) -> None:
+    def build(*replies: Any) -> tuple[Runtime, ScriptedModel]:
+        inner = Team(name="inner", members=[member("ann", *replies)], model=ScriptedModel(*lead("ann")))
+        leader = ScriptedModel(*lead("inner"))
+        storage = SqliteStorage(db_file=tmp_path / "data.db")
+        return Runtime(teams=[Team(name="team", members=[inner], model=leader)], storage=storage, grace_s=0), leader
+
+    def lead(name: str) -> list[Any]:
+        return [lambda request: "all done" if request.messages[-1].role == "tool" else ask(name)] * 2
+
+    gate = Gate()
+    async with asyncio.timeout(10):
+        runtime, _ = build(reply("never", gate=gate))
+        async with runtime:
+            await runtime.start("team", "go", run_id="r")
+            await gate.reached.wait()
+        other, leader = build("from ann")
+        async with other:
+            (response,) = await other.recover()
+    assert response.content == "all done" and told(leader) == ["all done"]
+    assert response.member_responses[0].member_responses[0].content == "from ann"

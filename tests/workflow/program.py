@@ -23,23 +23,21 @@ from tests.crash.databases import open_storage
 from tests.crash.program import Killing
 from tests.crash.scenarios import World
 
-RUN_ID = "job"
 
-
-def job(storage: Any, world: World) -> Workflow:
+def job(storage: Any, world: World, name: str) -> Workflow:
     """Steps in turn and together, an agent by itself and in a step, something that is confirmed, and a failure."""
 
     async def act(what: str, ctx: RunContext) -> str:
-        world.add(f"{what} {ctx.idempotency_key}", RUN_ID)
+        world.add(f"{what} {ctx.idempotency_key}", name)
         return f"did {what}"
 
     async def fail() -> None:
-        world.add("fail", RUN_ID)
+        world.add("fail", name)
         raise ValueError("as it does")
 
     @tool(effect="idempotent")
     async def note(what: str) -> str:
-        world.add(f"note {what}", RUN_ID)
+        world.add(f"note {what}", name)
         return f"noted {what}"
 
     def answer(request: ModelRequest) -> Reply | str:
@@ -71,17 +69,17 @@ def job(storage: Any, world: World) -> Workflow:
             done = {what: task.result() for what, task in tasks.items()}
             return {**done, "asked": asked.result(), "failed": failed, "told": told.text(), "approved": approved}
 
-    return Job(storage=storage, session_id="s", session_state={"seen": 10})
+    return Job(storage=storage, session_id=name, session_state={"seen": 10})
 
 
-async def start(storage: Any, world: World) -> None:
-    await job(storage, world).arun(["a", "b"], run_id=RUN_ID)
+async def start(storage: Any, world: World, name: str) -> None:
+    await job(storage, world, name).arun(["a", "b"], run_id=name)
 
 
-async def recover(storage: Any, world: World) -> None:
-    async with Runtime(workflows=[job(storage, world)], storage=storage) as runtime:
-        if await storage.load_run(RUN_ID) is None:  # it was killed before it was there
-            await start(storage, world)
+async def recover(storage: Any, world: World, name: str) -> None:
+    async with Runtime(workflows=[job(storage, world, name)], storage=storage) as runtime:
+        if await storage.load_run(name) is None:  # it was killed before it was there
+            await start(storage, world, name)
         await runtime.recover()
         for asked in await runtime.requirements():
             await runtime.decide(asked.run_id, asked.tool_call_id, Confirm())
@@ -92,7 +90,7 @@ async def do(task: dict[str, Any]) -> None:
     storage: Storage = open_storage(task["url"])
     world = World(task["side"])
     killing: Any = Killing(storage, task["write"], task["when"]) if task["write"] else storage
-    await {"start": start, "recover": recover}[task["how"]](killing, world)
+    await {"start": start, "recover": recover}[task["how"]](killing, world, task["name"])
     await storage.aclose()
 
 

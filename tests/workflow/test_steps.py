@@ -1,6 +1,6 @@
 """Steps: done once, whatever happens in between; told apart; tried again; waiting for people."""
 
-# pyright: reportCallIssue=false, reportReturnType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportArgumentType=false, reportReturnType=false, reportAttributeAccessIssue=false
 # what an author writes is not what a caller gets
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ async def test_the_code_begins_with_the_state_at_the_runs_start_and_steps_change
     act = Once("x")
 
     class Counting(Workflow):
-        session_state = {"code": 0, "items": []}
+        session_state: dict[str, Any] = {"code": 0, "items": []}  # noqa: RUF012  an option
 
         async def arun(self) -> str:
             self.session_state["code"] += 1
@@ -658,3 +658,64 @@ async def test_a_function_that_pauses_has_no_result_to_give() -> None:
     with pytest.raises(Exception, match="is paused, so there is no result") as caught:
         await job()
     assert caught.value.run_response.requirements
+
+
+async def test_a_step_that_is_tried_again_tries_again_what_failed_in_it() -> None:
+    agent = Agent(name="writer", model=ScriptedModel(ValueError("no model"), "written"))
+
+    async def write() -> str:
+        return (await agent.arun("go")).text()
+
+    @workflow
+    async def job() -> str:
+        return await step("write", write, retries=1)
+
+    assert (await job.arun()).content == "written"
+
+
+async def test_agents_mapped_over_inputs_are_not_asked_again(sqlite: SqliteStorage) -> None:
+    act = Once("end")
+    model = FunctionModel(lambda request: f"{request.messages[-1].content}!")
+    agent = Agent(name="writer", model=model)
+
+    @workflow(storage=sqlite)
+    async def job() -> dict[int, str]:
+        found = {index: outcome.text() async for index, outcome in agent.map(["a", "b", "c"])}
+        await step("end", act, "end")
+        return dict(sorted(found.items()))
+
+    run_id = await cut(job, act.hanging)
+    response = await job.acontinue_run(run_id=run_id)
+    assert response.content == {0: "a!", 1: "b!", 2: "c!"}
+    assert len(model.requests) == 3
+
+
+async def test_cancelled_after_what_runs_it_begins_no_more(storage: Storage) -> None:
+    running, release = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> str:
+        running.set()
+        await release.wait()
+        return "slow"
+
+    @workflow(storage=storage)
+    async def job() -> None:
+        await step("slow", slow)
+        await step("never", lambda: "never")
+
+    handle = await job.start()
+    async with asyncio.timeout(5):
+        await running.wait()
+        await job.cancel(handle.run_id, "enough", mode="after_tools")
+        release.set()
+        response = await handle.result()
+    assert (response.status, [tool.result for tool in response.tools]) == (RunStatus.CANCELLED, ["slow", None])
+
+
+async def test_a_step_that_acts_once_is_not_tried_again() -> None:
+    @workflow
+    async def job() -> None:
+        await step("pay", lambda: None, effect="once", retries=1)
+
+    with pytest.raises(ConfigurationError, match="Step 'pay' acts once"):
+        await job.arun()

@@ -124,7 +124,7 @@ def test_what_its_code_raises_is_raised_and_stored() -> None:
     items: list[str] = []
     with pytest.raises(ValueError, match="no more") as caught:
         for item in broken.run():
-            items.append(item)  # noqa: PERF402  what came before the error
+            items.append(item)
     assert items == ["so far"]
     assert caught.value.run_response.status is RunStatus.FAILED  # pyright: ignore[reportAttributeAccessIssue]
     assert broken.run_response.error == "ValueError: no more"
@@ -259,7 +259,7 @@ async def test_an_agent_has_no_newest_run_before_it_ran_in_this_run() -> None:
 
 async def test_a_session_keeps_its_state_and_its_agents_conversations() -> None:
     class Chat(Workflow):
-        session_state = {"turns": 0}
+        session_state: dict[str, Any] = {"turns": 0}  # noqa: RUF012  an option
         agent = Agent(name="talker", model=FunctionModel(lambda r: str(len(r.messages))), add_history_to_messages=True)
 
         async def arun(self, text: str) -> str:
@@ -429,7 +429,6 @@ def test_a_sync_function_is_one_too() -> None:
 
 
 def test_the_decorator_is_found_whatever_was_imported_first() -> None:
-    import agentrt.workflow
     from agentrt.workflow import Workflow as there
     from agentrt.workflow import workflow as decorator
 
