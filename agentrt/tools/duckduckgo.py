@@ -79,7 +79,9 @@ class DuckDuckGoTools(Toolkit):
             raise ToolError(f"The search did not answer within {self._timeout_s} s. Try again later.") from error
         except exceptions.DDGSException as error:
             if "No results" in str(error):  # also what it says of an answer that is no list of results
-                told = f"The search gave no results for {asked!r}: there are none, or it answers no more for the moment."
+                told = (
+                    f"The search gave no results for {asked!r}: there are none, or it answers no more for the moment."
+                )
             else:
                 told = f"The search could not be reached: {type(error.__cause__ or error).__name__}"
             raise ToolError(told) from error

@@ -132,7 +132,7 @@ def test_upgrade_brings_all_tables_from_version_to_version(
     for table in ("chats", "orders"):
         keep_a_run(tmp_path / "data.db", table)
     later = ("CREATE TABLE {t}_later (text TEXT)",)
-    monkeypatch.setattr(_sql, "_MIGRATIONS", (*_sql._MIGRATIONS, later))
+    monkeypatch.setattr(_sql.Sql, "versions", (*_sql.Sql.versions, later))
 
     refused = agentrt("runs", "list", "--db", "data.db", "--table", "chats")
     assert (refused.code, "agentrt db upgrade" in refused.err) == (2, True)

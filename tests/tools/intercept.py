@@ -5,6 +5,7 @@ Clients are told to use it and not to look at its certificate (`loopback.pem`, w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import ssl
 import threading
@@ -82,12 +83,16 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
             return
-        self.setup_streams()
-
-    def setup_streams(self) -> None:
+        self.rfile.close()
+        self.wfile.close()
         self.rfile = self.connection.makefile("rb", -1)
         self.wfile = self.connection.makefile("wb", 0)
         self.close_connection = False
+
+    def finish(self) -> None:
+        with contextlib.suppress(OSError):  # who asked has gone away
+            super().finish()
+        self.connection.close()
 
     def _do(self) -> None:
         parts = urlsplit(self.path)

@@ -18,7 +18,10 @@ from tests.tools.intercept import Answer, Proxy, Request
 
 pytest.importorskip("ddgs")
 
-PAGES = [("A field guide to hens", "https://hens.example/guide", "All breeds of hens."), ("Hens", "https://h.example", "x")]
+PAGES = [
+    ("A field guide to hens", "https://hens.example/guide", "All breeds of hens."),
+    ("Hens", "https://h.example", "x"),
+]
 NEWS = [
     {"date": 1764000000, "title": f"Hens {number}", "excerpt": "They lay.", "url": f"https://n.example/{number}",
      "source": "The Coop"} for number in range(3)
@@ -71,9 +74,8 @@ async def test_a_model_searches_the_web(tools: Any, proxy: Proxy) -> None:
 def test_the_web_is_searched_with_the_modifier_for_so_many_results(tools: Any, proxy: Proxy) -> None:
     found = tools(modifier="site:hens.example", fixed_max_results=1).duckduckgo_search("hens", max_results=5)
     assert found == [
-        {"title": "A field guide to hens", "url": "https://hens.example/guide",
-         "text": "A field guide to hensAll breeds of hens."}
-    ]  # fmt: skip
+        {"title": "A field guide to hens", "url": "https://hens.example/guide", "text": "All breeds of hens."}
+    ]
     assert proxy.requests[0].values["q"] == "site:hens.example hens"
 
 
