@@ -130,7 +130,7 @@ class Runtime:
         options.setdefault("user_id", stored.user_id)
         definition = self._definition(stored.agent_id or "")
         if isinstance(definition, Workflow):
-            return await definition.acontinue_run(run_id=stored.run_id, user_id=options["user_id"])
+            return await definition.acontinue_run(run_id=stored.run_id, user_id=options.get("user_id"))
         return await definition.acontinue_run(run_id=stored.run_id, **options)
 
     async def requirements(

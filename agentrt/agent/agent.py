@@ -602,9 +602,7 @@ _LIMITS = RunLimits()
 
 def _memory_of(definition: Agent[Any], record: _views.Record) -> RunMemory | None:
     """What remembers for a run, if it wants that."""
-    if not (
-        definition.enable_agentic_memory or definition.enable_user_memories or definition.enable_session_summaries
-    ):
+    if not (definition.enable_agentic_memory or definition.enable_user_memories or definition.enable_session_summaries):
         return None
     return definition.memory if definition.memory is not None else _views.own_memory(record)
 

@@ -297,12 +297,13 @@ def _chosen(info: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
 
 
 def _story(content: dict[str, Any]) -> dict[str, Any]:
-    url = content.get("canonicalUrl") or content.get("clickThroughUrl") or {}
+    provider: dict[str, Any] = content.get("provider") or {}
+    url: dict[str, Any] = content.get("canonicalUrl") or content.get("clickThroughUrl") or {}
     return {
         "title": content.get("title"),
         "summary": content.get("summary") or content.get("description"),
         "published": content.get("pubDate"),
-        "source": (content.get("provider") or {}).get("displayName"),
+        "source": provider.get("displayName"),
         "url": url.get("url"),
     }
 
@@ -314,7 +315,7 @@ def _rounded(value: Any) -> float | int | None:
     return int(number) if number.is_integer() else round(number, 4)
 
 
-# --- yfinance logs what went wrong and gives empty data, unless it is told otherwise, for the whole process ------------
+# --- yfinance logs what went wrong and gives no data, unless it is told otherwise, for the whole process --------------
 
 _lock = threading.Lock()
 _askers = 0

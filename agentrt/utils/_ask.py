@@ -34,9 +34,7 @@ def at_terminal() -> Ask | None:
 
 def decided(response: RunResponse[Any], ask: Ask) -> RunResponse[Any] | None:
     """A copy of a paused response with the user's decisions on its tools; None if the user ends the input instead."""
-    answered = replace(
-        response, tools=deepcopy(response.tools), member_responses=deepcopy(response.member_responses)
-    )
+    answered = replace(response, tools=deepcopy(response.tools), member_responses=deepcopy(response.member_responses))
     try:
         for tool in answered.tools_with_members:
             _decide(tool, ask)

@@ -23,7 +23,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")  # yfinanc
 DAY = 86_400
 START = 1_735_741_800
 """2025-01-01, when the exchange opens."""
-CLOSES = [100.0 + number for number in range(30)]
 QUOTE = {
     "symbol": "HENS",
     "longName": "Hens Incorporated",
@@ -53,7 +52,8 @@ NEWS = [
 
 
 def chart(interval: str) -> dict[str, Any]:
-    step = DAY if interval == "1d" else 3600
+    step, count = (DAY, 30) if interval == "1d" else (3600, 6)
+    closes = [100.0 + number for number in range(count)]
     period = {"timezone": "EST", "start": START, "end": START + 23_400, "gmtoffset": -18_000}
     return {
         "meta": {
@@ -67,20 +67,21 @@ def chart(interval: str) -> dict[str, Any]:
             "regularMarketPrice": 129.0,
             "gmtoffset": -18_000,
             "currentTradingPeriod": {"pre": period, "regular": period, "post": period},
+            "tradingPeriods": [[period]],
             "validRanges": ["1d", "5d", "1mo", "3mo"],
         },
-        "timestamp": [START + number * step for number in range(30)],
+        "timestamp": [START + number * step for number in range(count)],
         "indicators": {
             "quote": [
                 {
-                    "open": CLOSES,
-                    "high": [close + 1 for close in CLOSES],
-                    "low": [close - 1 for close in CLOSES],
-                    "close": CLOSES,
-                    "volume": [1000] * 30,
+                    "open": closes,
+                    "high": [close + 1 for close in closes],
+                    "low": [close - 1 for close in closes],
+                    "close": closes,
+                    "volume": [1000] * count,
                 }
             ],
-            "adjclose": [{"adjclose": CLOSES}],
+            "adjclose": [{"adjclose": closes}],
         },
     }
 
