@@ -134,6 +134,7 @@ def test_upgrade_brings_all_tables_from_version_to_version(
     later = ("CREATE TABLE {t}_later (text TEXT)",)
     monkeypatch.setattr(_sql.Sql, "versions", (*_sql.Sql.versions, later))
 
+    monkeypatch.setenv("COLUMNS", "400")  # a long path must not break the line in the middle of what is looked for
     refused = agentrt("runs", "list", "--db", "data.db", "--table", "chats")
     assert (refused.code, "agentrt db upgrade" in refused.err) == (2, True)
     upgraded = agentrt("db", "upgrade", "--db", "data.db")

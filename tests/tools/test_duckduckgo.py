@@ -16,8 +16,6 @@ from agentrt.testing import ScriptedModel, reply
 from agentrt.tools.duckduckgo import DuckDuckGoTools
 from tests.tools.intercept import Answer, Proxy, Request
 
-pytest.importorskip("ddgs")
-
 PAGES = [
     ("A field guide to hens", "https://hens.example/guide", "All breeds of hens."),
     ("Hens", "https://h.example", "x"),

@@ -17,7 +17,6 @@ from agentrt.testing import ScriptedModel, reply
 from agentrt.tools.yfinance import YFinanceTools
 from tests.tools.intercept import Answer, Proxy, Request
 
-pytest.importorskip("yfinance")
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")  # yfinance's, of the newest pandas
 
 DAY = 86_400
