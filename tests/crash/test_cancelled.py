@@ -111,7 +111,7 @@ async def in_background(storage: Any, run_id: str, hold: Callable[[Callable[[], 
 
     def cancel() -> None:
         for task in asyncio.all_tasks() - before - {starting, *readers}:
-            if "agentrt run" in task.get_name():
+            if task.get_name() == f"agentrt run {run_id}":  # a late cancel must not meet the next run
                 task.cancel()
 
     readers: set[asyncio.Task[Any]] = set()
