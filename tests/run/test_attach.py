@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,17 @@ async def test_a_reader_that_comes_after_a_pause_reads_to_the_end(open_storage: 
     await agent.acontinue_run(paused)
     names = [event.event for event in await read(agent.attach(handle.run_id))]
     assert "RunPaused" in names and names[-1] == "RunCompleted"
+
+
+async def test_a_cursor_whose_events_are_pruned_gets_the_whole_response(open_storage: OpenStorage) -> None:
+    storage = open_storage()
+    agent = Agent(model=ScriptedModel("one two three"), storage=storage)
+    handle = await agent.start("go")
+    async for event in handle.events():
+        if isinstance(event, RunContent):
+            break
+    await handle.result()
+    assert await storage.prune(older_than=timedelta(0)) > 0
+    (last,) = await read(agent.attach(handle.run_id, after=event.cursor))
+    assert isinstance(last, RunCompleted)
+    assert last.response.content == "one two three" and last.response.status is RunStatus.COMPLETED
