@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, TypeVar, dataclass_transform
 
 from agentrt.models.message import FinishReason, Usage, utc_now
 from agentrt.run.response import RunResponse, Thought, ToolExecution
+
+T = TypeVar("T")
 
 JOINED_CHARS: Final = 16_384
 """No joined delta grows beyond this, so that joining costs no more than the text."""
@@ -20,7 +22,13 @@ JOINED_PATHS: Final = 256
 """The same for the paths of a joined `OutputPartial`."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
+def event_class(cls: type[T]) -> type[T]:
+    """Make a dataclass of an event, with `BaseEvent`'s comparison and repr: one of its own each would slow the import."""
+    return dataclass(slots=True, kw_only=True, eq=False, repr=False)(cls)
+
+
+@event_class
 class BaseEvent:
     """What every event says: whose run it is of, where it stands, and its `content` where it has one.
 
@@ -40,6 +48,18 @@ class BaseEvent:
     """True when it tells again of what was told before: of a run that had ended when it was called, or gone on with."""
     created_at: datetime = field(default_factory=utc_now)
 
+    def __eq__(self, other: object) -> bool:
+        if self.__class__ is not other.__class__:
+            return NotImplemented
+        fields = self.__dataclass_fields__.items()
+        return all(getattr(self, name) == getattr(other, name) for name, spec in fields if spec.compare)
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]  an event changes
+
+    def __repr__(self) -> str:
+        fields = (f"{name}={getattr(self, name)!r}" for name, spec in self.__dataclass_fields__.items() if spec.repr)
+        return f"{self.__class__.__name__}({', '.join(fields)})"
+
     @property
     def cursor(self) -> str:
         """The place of a reader that has read this event: `"seq:offset"`."""
@@ -56,7 +76,7 @@ class BaseEvent:
         return f"event: {self.event}\nid: {self.cursor}\ndata: {self.to_json()}\n\n"
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class DeltaEvent(BaseEvent):
     """A piece of text. `content` is the piece; `offset` is where it begins in its model call, in characters."""
 
@@ -87,7 +107,7 @@ class DeltaEvent(BaseEvent):
 # --- run -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class RunStarted(BaseEvent):
     """The run exists. `model` is what it will call, as `provider:id`."""
 
@@ -95,7 +115,7 @@ class RunStarted(BaseEvent):
     model: str | None = None
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class RunPaused(BaseEvent):
     """The run waits for people or systems outside; `response.tools` says for what."""
 
@@ -103,14 +123,14 @@ class RunPaused(BaseEvent):
     response: RunResponse[Any] = field(default_factory=RunResponse[Any])
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class RunContinued(BaseEvent):
     """A paused or interrupted run goes on."""
 
     event: Literal["RunContinued"] = "RunContinued"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class RunCompleted(BaseEvent):
     """The run is over and stored; `content` is the answer, `response` the whole."""
 
@@ -118,7 +138,7 @@ class RunCompleted(BaseEvent):
     response: RunResponse[Any] = field(default_factory=RunResponse[Any])
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class RunCancelled(BaseEvent):
     """The run was cancelled and is stored as far as it came; `content` is the reason."""
 
@@ -126,7 +146,7 @@ class RunCancelled(BaseEvent):
     response: RunResponse[Any] = field(default_factory=RunResponse[Any])
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class RunError(BaseEvent):
     """The run failed and is stored as far as it came; `content` is the message, `error_type` the class's name."""
 
@@ -138,21 +158,21 @@ class RunError(BaseEvent):
 # --- content (deltas) ------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class RunContent(DeltaEvent):
     """A piece of the answer."""
 
     event: Literal["RunContent"] = "RunContent"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class ReasoningContent(DeltaEvent):
     """A piece of the model's reasoning."""
 
     event: Literal["ReasoningContent"] = "ReasoningContent"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class OutputPart:
     """A finished part of a typed answer, checked by its type: a member, or an item of a list or map."""
 
@@ -160,7 +180,7 @@ class OutputPart:
     value: Any = None
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class OutputPartial(DeltaEvent):
     """More of a typed answer is there. `complete` are the paths that were finished since the last such event.
 
@@ -182,7 +202,7 @@ class OutputPartial(DeltaEvent):
         return replace(self, value=later.value, complete=self.complete + later.complete, parts=self.parts + later.parts)
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class ToolCallArguments(DeltaEvent):
     """A piece of a tool call's arguments, as the model writes them."""
 
@@ -197,7 +217,7 @@ class ToolCallArguments(DeltaEvent):
 # --- model -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class ModelCallStarted(BaseEvent):
     """A model is asked. `index` counts the run's model calls from 1."""
 
@@ -206,7 +226,7 @@ class ModelCallStarted(BaseEvent):
     model: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class ModelCallCompleted(BaseEvent):
     """The model's answer is there, or `error` says why not. Times are seconds."""
 
@@ -220,7 +240,7 @@ class ModelCallCompleted(BaseEvent):
     error: str | None = None
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class ModelCallReset(BaseEvent):
     """The model is asked anew, as its answer was cut, or is not what was asked for: drop what that call streamed."""
 
@@ -231,7 +251,7 @@ class ModelCallReset(BaseEvent):
 # --- tools -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class ToolCallStarted(BaseEvent):
     """A tool is called; `content` is its name."""
 
@@ -239,7 +259,7 @@ class ToolCallStarted(BaseEvent):
     tool: ToolExecution
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class ToolCallProgress(BaseEvent):
     """A generator tool yielded `content` on its way."""
 
@@ -248,7 +268,7 @@ class ToolCallProgress(BaseEvent):
     tool_name: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class ToolCallCompleted(BaseEvent):
     """A tool has answered; `content` is the text that the model is told."""
 
@@ -256,7 +276,7 @@ class ToolCallCompleted(BaseEvent):
     tool: ToolExecution
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class ToolCallError(BaseEvent):
     """A call failed, was refused or cut short; `content` is the text that the model is told."""
 
@@ -267,7 +287,7 @@ class ToolCallError(BaseEvent):
 # --- reasoning -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class ReasoningStarted(BaseEvent):
     """A plan is made before the answer, step by step, with `reasoning` or a `reasoning_model`; `model` makes it."""
 
@@ -275,7 +295,7 @@ class ReasoningStarted(BaseEvent):
     model: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class ReasoningStep(BaseEvent):
     """One step of reasoning: of that plan, or of a tool of `ReasoningTools`. `content` is its text."""
 
@@ -283,7 +303,7 @@ class ReasoningStep(BaseEvent):
     step: Thought = field(default_factory=Thought)
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class ReasoningCompleted(BaseEvent):
     """The plan is made, of so many `steps`; or `error` says why not."""
 
@@ -295,14 +315,14 @@ class ReasoningCompleted(BaseEvent):
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class MemoryUpdateStarted(BaseEvent):
     """Memories of the user are being updated; `content` is what an agent wants done with them, None after a run."""
 
     event: Literal["MemoryUpdateStarted"] = "MemoryUpdateStarted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class MemoryUpdateCompleted(BaseEvent):
     """The user's memories are updated; `content` says what was changed, `error` what kept the rest from it."""
 
@@ -310,7 +330,7 @@ class MemoryUpdateCompleted(BaseEvent):
     error: str | None = None
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class SessionSummaryUpdated(BaseEvent):
     """The session has a new summary, which is `content`."""
 
@@ -320,14 +340,14 @@ class SessionSummaryUpdated(BaseEvent):
 # --- workflow --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class WorkflowStarted(BaseEvent):
     """The run of a workflow exists; `content` is what it was called with, as a text."""
 
     event: Literal["WorkflowStarted"] = "WorkflowStarted"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class WorkflowStepStarted(BaseEvent):
     """A step is begun; `content` is its name."""
 
@@ -336,7 +356,7 @@ class WorkflowStepStarted(BaseEvent):
     key: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class WorkflowStepCompleted(BaseEvent):
     """A step has ended; `content` is its result, or `error` says why there is none. A step is not told of twice."""
 
@@ -347,7 +367,7 @@ class WorkflowStepCompleted(BaseEvent):
     elapsed_s: float = 0.0
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class WorkflowCompleted(RunCompleted):
     """The run of a workflow is over and stored; `content` is what came of it, `response` the whole."""
 
@@ -357,7 +377,7 @@ class WorkflowCompleted(RunCompleted):
 # --- state, user's own, unknown --------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class StateConflict(BaseEvent):
     """Two runs changed the same place of a session's state; the later writer's value stands. `content` is the path."""
 
@@ -366,7 +386,7 @@ class StateConflict(BaseEvent):
     theirs: Any = None
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class CustomEvent(BaseEvent):
     """A user's own event: make one, or a subclass, and hand it to `ctx.emit` or yield it from a tool."""
 
@@ -374,7 +394,7 @@ class CustomEvent(BaseEvent):
     name: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
+@event_class
 class UnknownEvent(BaseEvent):
     """An event of a newer version; `data` is its JSON object."""
 

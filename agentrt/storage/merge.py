@@ -14,13 +14,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 from functools import lru_cache
 from types import NoneType
 from typing import Any, Final, TypeGuard
 
 from agentrt.errors import CodecError
 
-ATOMS: Final = frozenset({str, int, float, bool, NoneType, bytes})
+ATOMS: Final = frozenset({str, int, float, bool, NoneType, bytes, datetime})
 _MISSING: Final[Any] = object()
 
 
@@ -219,7 +220,7 @@ def _copier(kind: type[Any]) -> Callable[[Any, dict[int, Any]], Any] | None:
 def _copy_container(value: Any, memo: dict[int, Any]) -> Any:
     if id(value) not in memo:
         memo[id(value)] = twin = _duplicate(value, copy.copy)
-        if twin is not value:
+        if twin and twin is not value:
             pairs: Iterable[tuple[Any, Any]] = enumerate(twin) if is_list(twin) else twin.items()
             for key, item in pairs:
                 if type(item) not in ATOMS:
