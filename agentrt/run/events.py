@@ -24,7 +24,7 @@ JOINED_PATHS: Final = 256
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(field,))
 def event_class(cls: type[T]) -> type[T]:
-    """Make a dataclass of an event, with `BaseEvent`'s comparison and repr: one of its own each would slow the import."""
+    """Make a dataclass of an event, with `BaseEvent`'s comparison and repr: own ones would slow the import."""
     return dataclass(slots=True, kw_only=True, eq=False, repr=False)(cls)
 
 
@@ -172,7 +172,7 @@ class ReasoningContent(DeltaEvent):
     event: Literal["ReasoningContent"] = "ReasoningContent"  # pyright: ignore[reportIncompatibleVariableOverride]  a tag
 
 
-@event_class
+@dataclass(slots=True, kw_only=True)
 class OutputPart:
     """A finished part of a typed answer, checked by its type: a member, or an item of a list or map."""
 
