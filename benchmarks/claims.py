@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -207,6 +208,106 @@ async def chunks(port: str) -> Rows:
     return {"one streamed chunk": row(cpu, "µs", 1e6 / 2000)}
 
 
+async def claude(port: str) -> Rows:
+    """The plain run and the chunk of `Claude`, beside the anthropic SDK."""
+    from anthropic import AsyncAnthropic
+
+    from agentrt.agent import Agent
+    from agentrt.models.anthropic import Claude
+
+    url = f"http://127.0.0.1:{port}"
+    client = AsyncAnthropic(base_url=url, api_key="none")
+    messages: list[Any] = [{"role": "user", "content": ASK}]
+    asked: dict[str, Any] = {"max_tokens": 1024, "system": SYSTEM, "messages": messages}
+
+    def agent(script: str) -> Any:
+        return Agent(model=Claude(id=script, base_url=url, api_key="none"), instructions=SYSTEM)
+
+    one, many, text = agent("echo"), agent("tokens-2000"), "".join(pieces(2000))
+
+    async def run() -> None:
+        check((await one.arun(ASK)).content, ANSWER)
+
+    async def create() -> None:
+        check((await client.messages.create(model="echo", **asked)).content[0].text, ANSWER)
+
+    async def stream() -> None:
+        check(await Sides.stream(many), text)
+
+    async def create_stream() -> None:
+        texts: list[str] = []
+        async for event in await client.messages.create(model="tokens-2000", stream=True, **asked):
+            if event.type == "content_block_delta" and event.delta.type == "text_delta":
+                texts.append(event.delta.text)
+        check("".join(texts), text)
+
+    plain, _ = await race(60, run, create)
+    chunks, _ = await race(1, stream, create_stream)
+    return {
+        "one plain run of `Claude`, beside anthropic's SDK": row(plain, "µs", 1e6),
+        "one streamed chunk of `Claude`, beside anthropic's SDK": row(chunks, "µs", 1e6 / 2000),
+    }
+
+
+async def delay(port: str) -> Rows:
+    """How long after its writing a chunk is there; each is a segment of its own, 2 ms after the one before."""
+    import httpx2
+
+    sides = Sides(port)
+    count = 60 if QUICK else 300
+    agent, http = sides.agent(f"stamps-{count}"), httpx2.AsyncClient()
+    now = time.perf_counter_ns
+
+    async def agentrt() -> list[int]:
+        return [now() - int(e.content) async for e in agent.arun(ASK, stream=True) if e.event == "RunContent"]
+
+    async def raw() -> list[int]:
+        """The HTTP client alone: when the bytes are there, before anything is read of them."""
+        delays: list[int] = []
+        body = {"model": f"stamps-{count}", "stream": True, "messages": [{"role": "user", "content": ASK}]}
+        async with http.stream("POST", f"{sides.url}/chat/completions", json=body) as response:
+            async for piece in response.aiter_raw():
+                at, text = now(), piece.decode()
+                delays += [at - int(stamp) for stamp in re.findall(r'"content": "(\d+) "', text)]
+        return delays
+
+    found: dict[str, Costs] = {}
+    for _ in range(3 if QUICK else 9):
+        for side, work in (("agentrt", agentrt), ("sdk", raw)):
+            gc.collect()
+            delays = sorted(await work())
+            check(len(delays), count)
+            for name, place in (("p50", count // 2), ("p99", count * 99 // 100)):
+                found.setdefault(name, {}).setdefault(side, []).append(delays[place] * 1e-9)
+    return {f"delay of a chunk, {name}, beside `httpx2`": row(costs, "µs", 1e6) for name, costs in found.items()}
+
+
+async def sync(port: str) -> Rows:
+    """The sync facade, whose loop is in a thread of its own, beside the same run awaited."""
+    sides = Sides(port)
+    agent, many, text = sides.agent("echo"), sides.agent("tokens-2000"), "".join(pieces(2000))
+
+    async def run() -> None:
+        check(agent.run(ASK).content, ANSWER)
+
+    async def arun() -> None:
+        check((await agent.arun(ASK)).content, ANSWER)
+
+    async def run_stream() -> None:
+        events = many.run(ASK, stream=True)
+        check("".join([event.content for event in events if event.event == "RunContent"]), text)
+
+    async def arun_stream() -> None:
+        check(await sides.stream(many), text)
+
+    plain, _ = await race(60, run, arun)
+    streamed, _ = await race(1, run_stream, arun_stream)
+    return {
+        "one plain run by `run`, beside `arun`": row(plain, "µs", 1e6),
+        "one streamed chunk by `run`, beside `arun`": row(streamed, "µs", 1e6 / 2000),
+    }
+
+
 async def tools(port: str) -> Rows:
     """Ten tool calls in one run: one after another (eleven model calls), and all at once (two)."""
     sides = Sides(port)
@@ -239,16 +340,32 @@ async def concurrency(port: str) -> Rows:
         for answer in await asyncio.gather(*[sides.ask_streaming("slow-200") for _ in range(count)]):
             check(answer, text)
 
+    grown: Costs = {}
+    for side, work in (("agentrt", agentrt), ("sdk", sdk)):
+        before = peak_bytes()
+        await work()
+        grown[side] = [peak_bytes() - before]
     cpu, wall = await race(1, agentrt, sdk, rounds=5)
     title = f"{count} concurrent streams"
-    return {f"{title}, each": row(cpu, "ms", 1e3 / count), f"{title}, wall": row(wall, "s", 1)}
+    return {
+        f"{title}, each": row(cpu, "ms", 1e3 / count),
+        f"{title}, wall": row(wall, "s", 1),
+        f"{title}, growth of the peak memory, agentrt first": row(grown, "MiB", 2**-20),
+    }
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had so far."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 async def history(port: str) -> Rows:
     """A server's turn, with nothing of the session in memory: load from SQLite, send, answer, store."""
     sides = Sides(port)
     rows: Rows = {}
-    for stored, sent in ((200, None), (10, 3), (1000, 3)):
+    for stored, sent in ((50, None), (200, None), (400, None), (10, 3), (1000, 3)):
         what = "all sent" if sent is None else f"{sent} sent"
         with tempfile.TemporaryDirectory() as folder:
             rows[f"a turn at {stored} stored turns, {what}"] = row(await turns(sides, folder, stored, sent), "ms", 1e3)
@@ -293,7 +410,10 @@ async def turns(sides: Sides, folder: str, stored: int, sent: int | None) -> Cos
     return cpu
 
 
-CLAIMS = {claim.__name__: claim for claim in (imports, construction, plain, chunks, tools, concurrency, history)}
+CLAIMS = {
+    claim.__name__: claim
+    for claim in (imports, construction, plain, chunks, tools, concurrency, history, delay, claude, sync)
+}
 
 if __name__ == "__main__":
     print(json.dumps(asyncio.run(CLAIMS[sys.argv[1]](sys.argv[2]))))

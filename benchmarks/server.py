@@ -1,11 +1,12 @@
-"""A scripted server that speaks enough of `POST /v1/chat/completions` for the benchmarks, on a free loopback port.
+"""A scripted server that speaks enough of `POST /v1/chat/completions` and `/v1/messages` for the benchmarks.
 
-    python benchmarks/server.py        prints its port, then serves until it is killed
+    python benchmarks/server.py        prints its port, a free one on loopback, then serves until it is killed
 
 The model's name is the script: `echo` answers ANSWER; `tokens-N` answers N pieces; `slow-MS` waits before its 20
-pieces; `chain-N` asks for N calls of `add`, one a turn, and `parallel-N` for all at once. After tool calls the answer
-is the sum of the results that came back, so a right answer proves that the tools ran and that the model was told.
-`GET /v1/last` tells what the last request held.
+pieces; `stamps-N` writes N pieces 2 ms apart, each the time of its writing (`time.perf_counter_ns`); `chain-N` asks for
+N calls of `add`, one a turn, and `parallel-N` for all at once. After tool calls the answer is the sum of the results
+that came back, so a right answer proves that the tools ran and that the model was told. `GET /v1/last` tells what the
+last request held.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -45,23 +48,44 @@ def whole(model: str, message: dict[str, Any]) -> bytes:
     return http(b"application/json", json.dumps(answer).encode())
 
 
-@cache
-def streamed(model: str, texts: tuple[str, ...]) -> bytes:
-    """All chunks in one piece of body, so that the client's cost is measured and not its waiting."""
+CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
+
+def chunk(event: str) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(event), event.encode())
+
+
+def chunked(events: list[str]) -> bytes:
+    """All chunks in one piece of body, so that the client's cost is measured and not its waiting."""
+    return CHUNKED + b"".join(map(chunk, events)) + b"0\r\n\r\n"
+
+
+def chat_events(model: str, texts: Iterable[str]) -> list[str]:
     def sse(choices: list[dict[str, Any]], usage: Any = None) -> str:
-        chunk = {**CALL, "object": "chat.completion.chunk", "model": model, "choices": choices, "usage": usage}
-        return f"data: {json.dumps(chunk)}\n\n"
+        data = {**CALL, "object": "chat.completion.chunk", "model": model, "choices": choices, "usage": usage}
+        return f"data: {json.dumps(data)}\n\n"
 
     def choice(delta: dict[str, Any], finish: str | None = None) -> list[dict[str, Any]]:
         return [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]
 
     events = [sse(choice({"role": "assistant", "content": ""}))]
     events += [sse(choice({"content": text})) for text in texts]
-    events += [sse(choice({}, "stop")), sse([], USAGE), "data: [DONE]\n\n"]
-    parts = b"".join(b"%x\r\n%s\r\n" % (len(event), event.encode()) for event in events)
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-    return head + parts + b"0\r\n\r\n"
+    return [*events, sse(choice({}, "stop")), sse([], USAGE), "data: [DONE]\n\n"]
+
+
+@cache
+def streamed(model: str, texts: tuple[str, ...]) -> bytes:
+    return chunked(chat_events(model, texts))
+
+
+async def stamped(writer: asyncio.StreamWriter, model: str, count: int) -> None:
+    """Write pieces 2 ms apart, each the time it is written at."""
+    first, piece, *rest = chat_events(model, ["STAMP "])
+    writer.write(CHUNKED + chunk(first))
+    for _ in range(count):
+        await asyncio.sleep(0.002)
+        writer.write(chunk(piece.replace("STAMP", str(time.perf_counter_ns()))))
+    writer.write(b"".join(map(chunk, rest)) + b"0\r\n\r\n")
 
 
 def answer(request: dict[str, Any]) -> bytes:
@@ -88,6 +112,42 @@ def answer(request: dict[str, Any]) -> bytes:
     return streamed(model, tuple(texts)) if request.get("stream") else whole(model, {"content": "".join(texts)})
 
 
+def message(request: dict[str, Any]) -> bytes:
+    """The answer in the dialect of `/v1/messages`."""
+    model: str = request["model"]
+    script, _, argument = model.partition("-")
+    texts = [ANSWER] if script == "echo" else pieces(int(argument))
+    return streamed_message(model, tuple(texts)) if request.get("stream") else whole_message(model, "".join(texts))
+
+
+def new_message(model: str, content: list[Any], stop: str | None, output_tokens: int) -> dict[str, Any]:
+    usage = {"input_tokens": 20, "output_tokens": output_tokens}
+    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": model}
+    return {**head, "content": content, "stop_reason": stop, "stop_sequence": None, "usage": usage}
+
+
+def whole_message(model: str, text: str) -> bytes:
+    content = [{"type": "text", "text": text}]
+    return http(b"application/json", json.dumps(new_message(model, content, "end_turn", 20)).encode())
+
+
+@cache
+def streamed_message(model: str, texts: tuple[str, ...]) -> bytes:
+    def delta(text: str) -> dict[str, Any]:
+        return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+
+    ended = {"delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": {"output_tokens": 20}}
+    events = [
+        {"type": "message_start", "message": new_message(model, [], None, 1)},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        *map(delta, texts),
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", **ended},
+        {"type": "message_stop"},
+    ]
+    return chunked([f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events])
+
+
 last: dict[str, int] = {}
 
 
@@ -102,9 +162,12 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             request = json.loads(await reader.readexactly(length))
             last["users"] = sum(message["role"] == "user" for message in request["messages"])
             last["tools"] = len(request.get("tools", ()))
-            if request["model"].startswith("slow-"):
-                await asyncio.sleep(int(request["model"][5:]) / 1000)
-            writer.write(answer(request))
+            script, _, argument = request["model"].partition("-")
+            if script == "stamps":
+                await stamped(writer, request["model"], int(argument))
+            else:
+                await asyncio.sleep(int(argument) / 1000 if script == "slow" else 0)
+                writer.write(message(request) if b"/v1/messages" in head.partition(b"\r\n")[0] else answer(request))
             await writer.drain()
     writer.close()
 
