@@ -30,7 +30,7 @@ from agentrt.run.journal import Journal
 from agentrt.run.limits import RunLimits
 from agentrt.run.response import CancelMode, Out, RunResponse, ToolExecution
 from agentrt.run.resume import load_run
-from agentrt.run.run import Run, current_run, new_id, new_response
+from agentrt.run.run import Run, current_run, new_id
 from agentrt.run.stream import RunStream
 from agentrt.sessions import Sessions
 from agentrt.utils.log import library_logger
@@ -572,8 +572,6 @@ class Agent(RunDefinition[Out]):
         run.journal.session_id = run.session_id
         if definition.debug_mode:
             run.debug = library_logger("run", debug=True)
-        run.response = new_response(run.run_id, run.session_id, run.user_id, definition)
-        run.response.parent_run_id = parent.run_id if parent is not None else None
         return run
 
     def _stream(

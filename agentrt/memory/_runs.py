@@ -11,7 +11,7 @@ from agentrt.run.events import BaseEvent
 from agentrt.run.journal import Journal
 from agentrt.run.limits import RunLimits
 from agentrt.run.response import RunResponse
-from agentrt.run.run import Run, new_response
+from agentrt.run.run import Run
 from agentrt.run.stream import RunStream
 from agentrt.storage.base import Storage
 
@@ -53,6 +53,4 @@ async def run_alone(
         opening=list(opening),
         closing=closing,
     )
-    run.response = new_response(run_id, session_id, user_id, definition)
-    run.response.parent_run_id = parent.run_id if parent is not None else belongs_to
     return await RunStream[Any](run, events=False).run_to_end()

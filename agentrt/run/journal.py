@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from agentrt.errors import StorageError
@@ -206,7 +205,9 @@ class Journal:
                 commit.last_seq = last.seq
                 return [_stored(event) for event in (*events, *ending) if not event.is_delta] if self.keeps else ()
 
-            commit = replace(commit, steps=(), events=facts, **change)
+            commit.steps, commit.events = (), facts
+            for name, value in change.items():
+                setattr(commit, name, value)
             committed = await self._store(commit, events)
             self._numbered = last.seq
             self._ended = True

@@ -15,6 +15,7 @@ from itertools import takewhile
 from typing import Any, TypeVar
 
 from agentrt.errors import AgentRTError, CodecError, ModelRefused, OutputTruncated, RunBusy
+from agentrt.models.base import ModelAnswer
 from agentrt.run.answer import take_answer
 from agentrt.run.deciding import response_of
 from agentrt.run.events import (
@@ -125,18 +126,24 @@ async def _turns(run: Run) -> None:
             raise asyncio.CancelledError  # which a tool took for its own, or which was to wait for the turn
         limit = last_turn(run)
         until = _model_deadline(deadline, loop.time(), limit is not None)
-        answer = await _timed(run, until, call_model(run, last_turn=limit is not None))
-        run.response.finish_reason = answer.finish_reason
+        answer, done = await _timed(run, until, _ask_model(run, last_turn=limit is not None))
+        if done:
+            run.stop_reason = run.stop_reason or _END.get(answer.finish_reason, "end")
+            return
         if not answer.message.tool_calls:
-            if await _timed(run, until, take_answer(run, answer)):
-                run.stop_reason = run.stop_reason or _END.get(answer.finish_reason, "end")
-                return
             continue
         if limit is not None:
             await run_calls(run)  # answers them, runs none
             raise limit
         if not await _calls(run, deadline) or _stopped_by_tool(run):
             return
+
+
+async def _ask_model(run: Run, *, last_turn: bool) -> tuple[ModelAnswer, bool]:
+    """Make one model call, and take its answer if it calls no tool. Returns the answer and whether it is the run's."""
+    answer = await call_model(run, last_turn=last_turn)
+    run.response.finish_reason = answer.finish_reason
+    return answer, not answer.message.tool_calls and await take_answer(run, answer)
 
 
 _END: dict[str, StopReason] = {"length": "output_limit", "refusal": "refusal"}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentrt.errors import LimitReached
 from agentrt.models.base import Model
-from agentrt.models.message import Message, Usage, utc_now
+from agentrt.models.message import Message, Usage
 from agentrt.run.budget import Budget
 from agentrt.run.context import RunContext
 from agentrt.run.debug import line_of
@@ -128,7 +128,7 @@ class Run:
     # what happens in the loop
     messages: list[Message] = field(default_factory=list[Message])
     executions: list[ToolExecution] = field(default_factory=list[ToolExecution])
-    response: RunResponse[Any] = field(default_factory=RunResponse[Any])
+    response: RunResponse[Any] = field(init=False)
     model_calls: int = 0
     asides: int = 0
     """Model calls that are none of the conversation: of a planner, of a parser."""
@@ -172,6 +172,18 @@ class Run:
     driver: asyncio.Task[Any] | None = None
     debug: logging.Logger | None = None
     """Where each step is told, with `debug_mode`."""
+
+    def __post_init__(self) -> None:
+        definition = self.definition
+        self.response = RunResponse(
+            run_id=self.run_id,
+            session_id=self.session_id,
+            user_id=self.user_id,
+            agent_id=definition.agent_id or definition.name,
+            agent_name=definition.name,
+            parent_run_id=self.parent.run_id if self.parent is not None else self.belongs_to,
+            status=RunStatus.RUNNING,
+        )
 
     @property
     def depth(self) -> int:
@@ -381,8 +393,9 @@ class Run:
         asked = [run_id for execution in self.executions for run_id in execution.child_run_ids or ()]
         response.member_responses = [self.members[run_id] for run_id in asked if run_id in self.members]
         response.stop_reason = self.stop_reason
-        response.total_usage = replace(self.usage)
-        response.total_usage.add(self.below.usage)
+        response.total_usage = total = Usage()
+        total.add(response.usage)
+        total.add(self.below.usage)
         return response
 
     def tool_context(self, execution: ToolExecution) -> RunContext[Any]:
@@ -419,15 +432,3 @@ class Run:
 def _without_messages(response: RunResponse[Any]) -> RunResponse[Any]:
     below = [_without_messages(member) for member in response.member_responses]
     return replace(response, messages=[], session_state=None, member_responses=below)
-
-
-def new_response(run_id: str, session_id: str, user_id: str | None, definition: RunDefinition[Any]) -> RunResponse[Any]:
-    return RunResponse(
-        run_id=run_id,
-        session_id=session_id,
-        user_id=user_id,
-        agent_id=definition.agent_id or definition.name,
-        agent_name=definition.name,
-        status=RunStatus.RUNNING,
-        created_at=utc_now(),
-    )

@@ -21,7 +21,7 @@ from agentrt.run.journal import Journal
 from agentrt.run.limits import RunLimits
 from agentrt.run.response import CancelMode, RunResponse, ToolExecution
 from agentrt.run.resume import load_run
-from agentrt.run.run import Run, current_run, new_id, new_response
+from agentrt.run.run import Run, current_run, new_id
 from agentrt.run.stream import RunStream
 from agentrt.sessions import Sessions
 from agentrt.storage.base import Storage
@@ -379,8 +379,6 @@ class Workflow(Definition):
         run.journal.session_id = run.session_id
         if self.debug_mode:
             run.debug = library_logger("run", debug=True)
-        run.response = new_response(run.run_id, run.session_id, run.user_id, definition)
-        run.response.parent_run_id = parent.run_id if parent is not None else None
         output = Output(run)
 
         async def main() -> Any:
