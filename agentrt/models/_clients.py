@@ -13,6 +13,17 @@ MAX_SDK_CLIENTS = 128
 
 
 @dataclass(slots=True, eq=False)
+class SDKClient:
+    """An SDK client, the HTTP client under it, and the kinds of request that they sent: see `_sending`."""
+
+    client: Any
+    http: Any
+    ours: bool
+    """Made by agentrt alone: nobody else has a hand in what they send."""
+    prepared: dict[Hashable, Any] = field(default_factory=dict[Hashable, Any])
+
+
+@dataclass(slots=True, eq=False)
 class Transport:
     """An HTTP client and the models that use it."""
 
@@ -25,7 +36,7 @@ class LoopClients:
 
     def __init__(self) -> None:
         self._transports: dict[Hashable, Transport] = {}
-        self._sdk_clients: dict[Hashable, tuple[Any, Any]] = {}
+        self._sdk_clients: dict[Hashable, SDKClient] = {}
         self.keeper: AsyncGenerator[None, None] | None = None
 
     def transport(self, key: Hashable, make: Callable[[], Any], user: object) -> Any:
@@ -36,15 +47,15 @@ class LoopClients:
         found.users.add(user)
         return found.http
 
-    def sdk_client(self, key: Hashable, http: Any, make: Callable[[], Any]) -> Any:
+    def sdk_client(self, key: Hashable, http: Any, make: Callable[[], Any], *, ours: bool) -> SDKClient:
         """The SDK client for `key`, made if need be, over the HTTP client `http`."""
         found = self._sdk_clients.pop(key, None)
         if found is None:
-            found = (make(), http)
+            found = SDKClient(make(), http, ours)
             if len(self._sdk_clients) >= MAX_SDK_CLIENTS:
                 del self._sdk_clients[next(iter(self._sdk_clients))]
         self._sdk_clients[key] = found  # the newest is last
-        return found[0]
+        return found
 
     async def release(self, user: object) -> None:
         """`user` is done: close the HTTP clients that nobody else uses."""
@@ -63,8 +74,8 @@ class LoopClients:
         self._sdk_clients.clear()
 
     async def _close(self, transport: Transport) -> None:
-        for key, (_, http) in list(self._sdk_clients.items()):
-            if http is transport.http:
+        for key, found in list(self._sdk_clients.items()):
+            if found.http is transport.http:
                 del self._sdk_clients[key]
         await transport.http.aclose()
 

@@ -53,12 +53,8 @@ class SDKModel(Model):
 
     # --- what a provider's adapter says ---------------------------------------------------------------------------
 
-    def make_http_client(self) -> Any:
-        """An HTTP client with the SDK's own defaults. Imports the SDK."""
-        raise NotImplementedError
-
     def make_sdk_client(self, http_client: Any) -> Any:
-        """An SDK client over `http_client`, made of this model's options."""
+        """An SDK client over `http_client`, made of this model's options. Imports the SDK."""
         raise NotImplementedError
 
     def client_options(self) -> tuple[Hashable, ...]:
@@ -77,19 +73,23 @@ class SDKModel(Model):
 
     async def sdk_client(self) -> Any:
         """The SDK client for the running loop. Raises `ModelUnavailable` without SDK or key."""
+        return (await self._sdk_client()).client
+
+    async def _sdk_client(self) -> _clients.SDKClient:
         if (client := self.client) is not None:
             if not iscoroutinefunction(getattr(client, "post", None)):
                 name = type(client).__name__
                 raise ConfigurationError(f"client= takes an async SDK client (such as Async{name}), not {name}")
-            return client
+            return _clients.SDKClient(client, None, ours=False)
         variables = tuple(os.environ.get(name) for name in self.environment)
         clients = await _clients.loop_clients()
         try:
             http = self.http_client
             if http is None:
-                http = clients.transport((self.sdk, self.base_url), self.make_http_client, self)
+                http = clients.transport((self.sdk, self.base_url), _http_client, self)
             key = (self.sdk, http, *self.client_options(), variables)
-            return clients.sdk_client(key, http, lambda: self.make_sdk_client(http))
+            ours = self.http_client is None and not callable(self.api_key)
+            return clients.sdk_client(key, http, lambda: self.make_sdk_client(http), ours=ours)
         except ModuleNotFoundError as error:
             if error.name != self.sdk:
                 raise
@@ -120,7 +120,9 @@ class SDKModel(Model):
         `extra_headers` win over `headers`. Raises `ModelError`. An unread response must be given to `read_events` or
         `read_whole`.
         """
-        client = await self.sdk_client()
+        from agentrt.models import _sending  # over httpx2, which is slow to import
+
+        sdk = await self._sdk_client()
         for name, value in (self.extra_body or {}).items():
             if value is None:
                 body.pop(name, None)
@@ -134,7 +136,7 @@ class SDKModel(Model):
         if self.timeout_s is not None:
             options["timeout"] = self.timeout_s
         try:
-            response = await _send(client, path, body, options, stream=stream)
+            response = await _sending.post(sdk, path, body, options, stream=stream)
         except Exception as error:
             failure = source.of_exception(error)
             if failure is None:
@@ -147,15 +149,10 @@ class SDKModel(Model):
         await _clients.release(self)
 
 
-async def _send(client: Any, path: str, body: dict[str, Any], options: dict[str, Any], *, stream: bool) -> Any:
-    import httpx2  # needed at a request only, and slow to import
+def _http_client() -> Any:
+    from agentrt.models._transport import Client  # over httpx2, which is slow to import
 
-    request = {"cast_to": httpx2.Response, "options": options, "stream": stream, "stream_cls": object}
-    try:
-        return await client.post(path, body=body, **request)
-    except UnicodeEncodeError:
-        # half of a surrogate pair, from a tool or a file name; the whole request must not fail for it
-        return await client.post(path, body=encodable(body), **request)
+    return Client()
 
 
 def encodable(value: Any) -> Any:

@@ -120,7 +120,7 @@ class FinishDelta:
     """The provider said that the answer is complete. An adapter that never yields it must raise.
 
     `raw` is the provider's own word; `model_id` the model that answered and `request_id` its id, when it said so.
-    `answered` is the model whose answer it is when another one was asked: see `FallbackModel`.
+    `answered` is the model whose answer it is when another one was asked, one that `may_answer`: see `FallbackModel`.
     """
 
     reason: FinishReason
@@ -189,6 +189,10 @@ class Model(Definition):
     def capable(self) -> Capabilities:
         """What this model takes: `capabilities` if given, else what is known of its family."""
         return self.capabilities or Capabilities()
+
+    def may_answer(self) -> Sequence[Model]:
+        """The models one of which answers a call: it alone, unless it asks others."""
+        return (self,)
 
     async def aclose(self) -> None:
         """Close the connections this model made on the running event loop. It may be used again afterwards."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import fields
 from typing import Any, ClassVar
@@ -86,6 +86,9 @@ class FallbackModel(Model):
                     raise
                 failures.append(error)
                 log.warning("%s:%s failed (%s); asking the next model", model.provider, model.id, error)
+
+    def may_answer(self) -> Sequence[Model]:
+        return [one for model in self.models for one in model.may_answer()]
 
     async def aclose(self) -> None:
         for model in self.models:

@@ -99,8 +99,11 @@ class Budget:
             return max(0.0, float(_exact(self.cost_usd) - self._used_usd - self._reserved_usd))
 
     def reserve(self, model: Model, usage: Usage) -> Decimal:
-        """Take this much off what is left, and return its price. Raises `BudgetExceeded`, `ConfigurationError`."""
-        usd = self._cost(model, usage)
+        """Take this much off what is left, and return its price. Raises `BudgetExceeded`, `ConfigurationError`.
+
+        Of several models that may answer, the dearest counts.
+        """
+        usd = max(self._cost(one, usage) for one in model.may_answer())
         with self._lock:
             self._check("tokens", self.tokens, self._used_tokens, self._reserved_tokens, usage.total_tokens)
             if self.cost_usd is not None:
@@ -146,13 +149,17 @@ class Reservation:
 
     def __init__(self, budgets: Iterable[Budget], model: Model, request: ModelRequest) -> None:
         self._budgets = tuple(budgets)
-        self._model = model
+        self._model = self._answered = model
         self._held: list[tuple[Budget, Decimal]] = []
         self._used = Usage()
         self._may_take = _estimate(model, request) if self._budgets else self._used
 
-    def took(self, usage: Usage, said: Message | None) -> None:
-        """Say what the request has used, and what came of it, by which its usage is estimated if that is not known."""
+    def took(self, usage: Usage, said: Message | None, answered: Model | None = None) -> None:
+        """Say what the request has used, and what came of it, by which its usage is estimated if that is not known.
+
+        `answered` is the model whose price it has, the one that was asked if that is not known.
+        """
+        self._answered = answered or self._model.may_answer()[0]
         if usage.total_tokens:
             self._used = usage
         else:
@@ -170,7 +177,7 @@ class Reservation:
 
     def __exit__(self, *_: object) -> None:
         for budget, usd in self._held:
-            budget.settle(self._model, self._may_take, usd, self._used)
+            budget.settle(self._answered, self._may_take, usd, self._used)
         self._held.clear()
 
 
@@ -185,9 +192,12 @@ def _estimate(model: Model, request: ModelRequest) -> Usage:
         tokens += MESSAGE_TOKENS + tokens_of(tool.name, tool.description, str(tool.parameters))
     if request.output is not None:
         tokens += tokens_of(str(request.output.schema))
+    return Usage(input_tokens=tokens, output_tokens=max(map(_longest, model.may_answer())))
+
+
+def _longest(model: Model) -> int:
     limits = (getattr(model, name, None) for name in ("max_tokens", "max_completion_tokens"))
-    output = next((limit for limit in limits if limit), OUTPUT_TOKENS)
-    return Usage(input_tokens=tokens, output_tokens=output)
+    return next((limit for limit in limits if limit), OUTPUT_TOKENS)
 
 
 # --- prices ----------------------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ async def _reserved(
         )
         raise
     count(run, usage=answer.usage)
-    reservation.took(answer.usage, answer.message)
+    reservation.took(answer.usage, answer.message, answer.answered)
     if (other := answer.answered) is not model:
         name = f"{other.provider}:{other.id}"
         if not draft.aside:

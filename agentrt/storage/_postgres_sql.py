@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from agentrt.run.response import RunStatus
 from agentrt.storage._postgres_news import CHANNEL
-from agentrt.storage._sql import ENDED, RUN_COLUMNS, Sql, Tables, columns_of
+from agentrt.storage._sql import ENDED, RUN_COLUMNS, Sql, Tables
 from agentrt.storage.base import RunChange
 
 # when the statement began: the same wherever it says so, which lets an index be used
@@ -83,6 +83,23 @@ class PostgresSql(PostgresTables, Sql):
             "FROM held LEFT JOIN {t}_runs AS run USING (run_id) "
             "WHERE run.epoch IS DISTINCT FROM held.epoch OR run.status = 'RUNNING' AND run.cancel_request IS NOT NULL"
         )
+        # the row of what is stored already is locked, too, so that nobody deletes it before its use is there
+        self.keep_media = named(
+            "WITH session AS (SELECT session_id FROM {t} WHERE session_id = $1 FOR KEY SHARE), "
+            "given AS (SELECT * FROM unnest($2::text[], $3::bytea[]) AS given (hash, data)), "
+            "kept AS (INSERT INTO {t}_media AS media (hash, data) SELECT hash, data FROM given, session ORDER BY hash "
+            "ON CONFLICT (hash) DO UPDATE SET hash = media.hash) "
+            "INSERT INTO {t}_media_uses (session_id, hash) SELECT session_id, hash FROM given, session "
+            "ON CONFLICT (session_id, hash) DO NOTHING"
+        )
+        self.find_media = named("SELECT hash FROM {t}_media_uses WHERE session_id = $1 AND hash = ANY($2::text[])")
+        self.read_all_media = named("SELECT hash, data FROM {t}_media WHERE hash = ANY($1::text[])")
+        self.forget_media = named("DELETE FROM {t}_media_uses WHERE session_id = $1 RETURNING hash")
+        self.lock_media = named("SELECT 1 FROM {t}_media WHERE hash = ANY($1::text[]) ORDER BY hash FOR UPDATE")
+        self.delete_media = named(
+            "DELETE FROM {t}_media WHERE hash = ANY($1::text[]) "
+            "AND NOT EXISTS (SELECT 1 FROM {t}_media_uses AS used WHERE used.hash = {t}_media.hash)"
+        )
         self.delete_runs = named("DELETE FROM {t}_runs WHERE session_id = $1 RETURNING run_id")
         gone = "DELETE FROM {t}_%s WHERE run_id = ANY($2)"
         self.delete_hanging = named(
@@ -106,14 +123,15 @@ class PostgresSql(PostgresTables, Sql):
         place = f"{self._schema}{self.table}/{run_id}".encode("utf-8", "replace")
         return hashlib.blake2b(place, digest_size=12).hexdigest()
 
-    def commit(self, change: RunChange, rows: CommitRows, state: str | None) -> tuple[str, list[Any]]:
+    def commit(
+        self, change: RunChange, columns: dict[str, Any], rows: CommitRows, state: str | None
+    ) -> tuple[str, list[Any]]:
         """The statement for a change and its values: it returns one row, or none where the run is not to be changed.
 
-        `state` is the session's new state, None when it stays as it is.
+        `columns` is what it writes into the run's row; `state` the session's new state, None when that stays as it is.
         """
-        columns = columns_of(change, rows.now)
         if rows.seqs:
-            columns["last_seq"] = rows.seqs[-1]
+            columns = {**columns, "last_seq": rows.seqs[-1]}
         values: list[Any] = [*columns.values(), change.run_id]
 
         def put(value: Any) -> str:

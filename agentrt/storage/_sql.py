@@ -9,7 +9,7 @@ when it was asked for: each driver says which expression that is.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
@@ -54,6 +54,11 @@ _MIGRATIONS: Final = (
         "CREATE TABLE {t}_deltas (run_id TEXT NOT NULL, seq BIGINT NOT NULL, place BIGINT NOT NULL, "
         "data TEXT NOT NULL, PRIMARY KEY (run_id, seq, place))",
     ),
+    (
+        "CREATE TABLE {t}_media (hash TEXT PRIMARY KEY, data BYTEA NOT NULL)",  # to SQLite any name of a type is one
+        "CREATE TABLE {t}_media_uses (session_id TEXT NOT NULL, hash TEXT NOT NULL, PRIMARY KEY (session_id, hash))",
+        "CREATE INDEX {t}_media_hash ON {t}_media_uses (hash)",
+    ),
 )
 
 
@@ -96,9 +101,12 @@ class Tables:
 
 
 class Sql(Tables):
-    """The statements for sessions, in `table`, and their runs, steps, events and deltas, in `table_runs` and so on."""
+    """The statements for sessions, in `table`, and their runs, steps, events and deltas, in `table_runs` and so on.
 
-    suffixes = ("", "_runs", "_steps", "_events", "_deltas")
+    Texts refer to media, by the hash of their content; which sessions use them is kept, to know when none does.
+    """
+
+    suffixes = ("", "_runs", "_steps", "_events", "_deltas", "_media", "_media_uses")
     versions = _MIGRATIONS
     mark = "agentrt_schema"
 
@@ -121,6 +129,11 @@ class Sql(Tables):
         hanging = "WHERE run_id IN (SELECT run_id FROM {t}_runs WHERE session_id = ?)"
         # in this order, each with the session's id; the last one tells whether there was such a session
         self.delete_session = (
+            named(
+                "DELETE FROM {t}_media WHERE hash IN (SELECT hash FROM {t}_media_uses AS used WHERE session_id = ? AND "
+                "NOT EXISTS (SELECT 1 FROM {t}_media_uses WHERE hash = used.hash AND session_id <> used.session_id))"
+            ),
+            named("DELETE FROM {t}_media_uses WHERE session_id = ?"),
             named(f"DELETE FROM {{t}}_steps {hanging}"),
             named(f"DELETE FROM {{t}}_events {hanging}"),
             named(f"DELETE FROM {{t}}_deltas {hanging}"),
@@ -167,6 +180,11 @@ class Sql(Tables):
             "{t}_steps WHERE {t}_steps.run_id = {t}_runs.run_id AND number < 0), 0) - 1, ?, ? FROM {t}_runs "
             "WHERE run_id = ?"
         )
+        self.insert_media = named("INSERT INTO {t}_media (hash, data) VALUES (?, ?) ON CONFLICT (hash) DO NOTHING")
+        self.use_media = named(
+            "INSERT INTO {t}_media_uses (session_id, hash) VALUES (?, ?) ON CONFLICT (session_id, hash) DO NOTHING"
+        )
+        self.read_media = named("SELECT data FROM {t}_media WHERE hash = ?")
         self.insert_event = named("INSERT INTO {t}_events (run_id, seq, created_at, data) VALUES (?, ?, ?, ?)")
         self.read_events = named("SELECT seq, data FROM {t}_events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?")
         self.insert_delta = named(
@@ -269,28 +287,28 @@ def run_of(row: Sequence[Any]) -> StoredRun:
     )
 
 
-def with_texts(run: StoredRun, input: str, response: str | None) -> StoredRun:
-    run.input = loads(input)
-    run.response = loads(response) if response else None
+def with_texts(run: StoredRun, input: str, response: str | None, media: Mapping[str, bytes]) -> StoredRun:
+    run.input = loads(input, media)
+    run.response = loads(response, media) if response else None
     return run
 
 
-def histories(texts: Iterable[str | None]) -> list[list[Message]]:
+def histories(texts: Iterable[str | None], media: Mapping[str, bytes]) -> list[list[Message]]:
     """The messages of runs, in the same order."""
-    return [load_messages(text) if text else [] for text in texts]
+    return [load_messages(text, media) if text else [] for text in texts]
 
 
-def columns_of(change: RunChange, now: int) -> dict[str, Any]:
-    """What a change writes into the run's row."""
+def columns_of(change: RunChange, now: int, media: dict[str, bytes]) -> dict[str, Any]:
+    """What a change writes into the run's row, and into `media` what that refers to."""
     columns: dict[str, Any] = {"updated_at": now}
     if change.status is not None:
         columns["status"] = change.status.value
     if change.last_seq is not None:
         columns["last_seq"] = change.last_seq
     if change.response is not None:
-        columns["response"] = dumps(change.response, "response")
+        columns["response"] = dumps(change.response, "response", media=media)
     if change.messages is not None:
-        columns["messages"] = dump_messages(change.messages)
+        columns["messages"] = dump_messages(change.messages, media=media)
     if change.deltas:
         columns["has_deltas"] = 1
     return columns

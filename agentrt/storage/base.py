@@ -166,7 +166,8 @@ class Storage(Protocol):
     """Keeps sessions and runs. Safe to share between agents, tasks, threads and event loops.
 
     `durable` says that what is committed outlives the process: the engine then journals each step.
-    Raises `StorageError` and its subclasses only. Messages that were handed out are not to be changed.
+    Raises `StorageError` and its subclasses only. Messages that were handed out are not to be changed. The bytes of
+    media that messages and tool calls hold are kept once, whoever holds them, as long as a session that uses them.
     """
 
     durable: bool

@@ -10,6 +10,10 @@ of its own, or keys that are not strings, is written as pairs, so nothing is mis
     dataclass, pydantic model                               `c` its class, `v` its fields
     class                                                   `v`, its name, for builtin types and types of this table
     message                                                 `v`, its fields that say something
+    media                                                   `v`, the hash of the bytes of an `Image` or the like
+
+The bytes of media are kept beside the text, once, where the caller has a place for them: `media`, by their SHA-256.
+Where it has none, they stand in the text like any other bytes.
 
 An instance of a subclass of a plain type is written as that plain type. Classes are named `module:qualname`. A class
 that is gone, or does not take the fields any more, gives the plain data: a dict of the fields, an Enum's value. So does
@@ -24,12 +28,15 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import partial
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
@@ -39,18 +46,20 @@ from uuid import UUID
 import jiter
 
 from agentrt.errors import CodecError, StorageError
+from agentrt.media import Media
 from agentrt.models.message import FIELDS, Message, ToolCall
 from agentrt.storage.merge import at_key, is_data, is_dict, is_list, is_model
 
 TAG: Final = "$"
 _PLAIN: Final = frozenset({str, bool, NoneType})
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, allow_nan=False).encode
+_REFERENCE: Final = re.compile(r'\{"\$":"media","v":"([0-9a-f]{64})"\}')
+"""As only this module writes it: in a text it would have escapes, and a dict with such keys is written as pairs."""
 
 
-def dumps(value: Any, root: str = "session_state") -> str:
+def dumps(value: Any, root: str = "session_state", *, media: dict[str, bytes] | None = None) -> str:
     """Return `value` as JSON text. Raises `CodecError`, whose `path` begins with `root`, for what can't be held."""
     try:
-        return _text(_pack(value))
+        return _text(_pack(value), media)
     except _Unstorable as error:
         path = root + "".join(reversed(error.steps))
         raise CodecError(
@@ -62,17 +71,17 @@ def dumps(value: Any, root: str = "session_state") -> str:
         raise CodecError(f"{root} contains itself, or is nested too deeply to be stored", path=root) from None
 
 
-def loads(text: str) -> Any:
-    """Return what `dumps` was given."""
+def loads(text: str, media: Mapping[str, bytes] | None = None) -> Any:
+    """Return what `dumps` was given; `media` has what `media_in` says that the text refers to."""
     if _HAS_TAG in text:
-        return _decode_tagged(text)
+        return _decode_tagged(text) if media is None else _decoder(media)(text)
     try:
         return jiter.from_json(text.encode())  # a quarter of the time
     except ValueError:  # nested deeper than it goes
         return json.loads(text)
 
 
-def dump_messages(messages: Iterable[Message]) -> str:
+def dump_messages(messages: Iterable[Message], *, media: dict[str, bytes] | None = None) -> str:
     """As `dumps`, for a list of nothing but messages, which needs no tags."""
     packed: list[dict[str, Any]] = []
     place = "messages"
@@ -81,7 +90,7 @@ def dump_messages(messages: Iterable[Message]) -> str:
             place = f"messages[{len(packed)}]"
             packed.append(_pack_message(message))
         place = "messages"
-        return _text(packed)
+        return _text(packed, media)
     except _Unstorable as error:
         path = place + "".join(reversed(error.steps))
         raise CodecError(f"{path} {error.what}, which storage can't hold", path=path) from None
@@ -89,10 +98,28 @@ def dump_messages(messages: Iterable[Message]) -> str:
         raise CodecError("The messages contain themselves, or are nested too deeply", path="messages") from None
 
 
-def load_messages(text: str) -> list[Message]:
+def load_messages(text: str, media: Mapping[str, bytes] | None = None) -> list[Message]:
     """Return the list that `dump_messages` was given."""
-    packed: list[dict[str, Any]] = loads(text)
+    packed: list[dict[str, Any]] = loads(text, media)
     return [_unpack_message(message) for message in packed]
+
+
+def media_in(rows: Iterable[Iterable[Any]]) -> set[str]:
+    """Return the hashes of the media that the texts in rows refer to."""
+    texts = [value for row in rows for value in row if isinstance(value, str) and '{"$":"media"' in value]
+    return {hash for text in texts for hash in _REFERENCE.findall(text)}
+
+
+def refer_to_media(text: str, media: Mapping[str, bytes]) -> str:
+    """Put references in place of the base64 of media in an event's JSON: it tells what is stored beside it."""
+    for hash, content in media.items():
+        text = text.replace(f'"{base64.b64encode(content).decode()}"', f'{{"$":"media","v":"{hash}"}}')
+    return text
+
+
+def fill_in_media(text: str, media: Mapping[str, bytes]) -> str:
+    """Return the event's JSON as it was before `refer_to_media`."""
+    return _REFERENCE.sub(lambda found: f'"{base64.b64encode(_content(found[1], media)).decode()}"', text)
 
 
 def clean_text(text: str) -> str:
@@ -117,9 +144,34 @@ class _Unstorable(Exception):
         self.steps: list[str] = []
 
 
-def _text(packed: Any) -> str:
+def _encoder(held: Callable[[Any], Any]) -> Callable[[Any], str]:
+    return json.JSONEncoder(
+        ensure_ascii=False, separators=(",", ":"), check_circular=False, allow_nan=False, default=held
+    ).encode
+
+
+def _inline(value: Any) -> Any:
+    """What is left for the end are the bytes of media."""
+    if isinstance(value, bytes):
+        return _pack(value)
+    raise TypeError(f"{type(value).__qualname__} in place of a plain value")
+
+
+def _beside(media: dict[str, bytes], value: Any) -> Any:
+    if not isinstance(value, bytes):
+        return _inline(value)
+    hash = sha256(value).hexdigest()
+    media[hash] = value
+    return {TAG: "media", "v": hash}
+
+
+_encode = _encoder(_inline)
+
+
+def _text(packed: Any, media: dict[str, bytes] | None = None) -> str:
+    encode = _encode if media is None else _encoder(partial(_beside, media))
     try:
-        text = _encode(packed)
+        text = encode(packed)
     except (TypeError, ValueError) as error:  # a message whose name is not a text, and the like
         raise _Unstorable(f"has a field of a wrong type ({error})") from error
     # once encoded, a NUL is an escape, as is a backslash that somebody wrote: only cleaning tells them apart
@@ -130,7 +182,7 @@ def _text(packed: Any) -> str:
             pass
         else:
             return text
-    return _encode(_clean(packed))
+    return encode(_clean(packed))
 
 
 def _clean(packed: Any) -> Any:
@@ -215,7 +267,8 @@ def _pack_data(value: Any) -> Any:
         item = getattr(value, field.name, MISSING)
         if item is MISSING or (compact and item is field.default and (item is None or item is False)):
             continue
-        packed[field.name] = _pack_attribute(field.name, item)
+        is_media = item.__class__ is bytes and isinstance(value, Media)  # whose bytes are put somewhere at the end
+        packed[field.name] = item if is_media else _pack_attribute(field.name, item)
     return {TAG: "data", "c": _class_name(kind), "v": packed}
 
 
@@ -343,11 +396,13 @@ _PACKERS: Final[dict[type[Any], Callable[[Any], Any]]] = {
 _HAS_TAG: Final = f'"{TAG}":'
 
 
-def _unpack(value: dict[str, Any]) -> Any:
+def _unpack(media: Mapping[str, bytes], value: dict[str, Any]) -> Any:
     """Called for each JSON object, innermost first."""
     tag = value.get(TAG)
     if tag is None:
         return value
+    if tag == "media":
+        return _content(value["v"], media)
     unpacker = _UNPACKERS.get(tag)
     if unpacker is None:
         raise StorageError(
@@ -356,7 +411,17 @@ def _unpack(value: dict[str, Any]) -> Any:
     return unpacker(value)
 
 
-_decode_tagged = json.JSONDecoder(object_hook=_unpack).decode
+def _content(hash: str, media: Mapping[str, bytes]) -> bytes:
+    if hash not in media:
+        raise StorageError(f"The media {hash} is not stored any more: its session has been deleted meanwhile")
+    return media[hash]
+
+
+def _decoder(media: Mapping[str, bytes]) -> Callable[[str], Any]:
+    return json.JSONDecoder(object_hook=partial(_unpack, media)).decode
+
+
+_decode_tagged = _decoder({})
 
 
 def _unpack_datetime(packed: dict[str, Any]) -> datetime:

@@ -7,14 +7,14 @@ import contextlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from agentrt.errors import AlreadyContinued, ConfigurationError, RunBusy, RunNotFound, SessionAccessDenied, SessionBusy
 from agentrt.models.message import Message, utc_now
-from agentrt.run.response import RunStatus
+from agentrt.run.response import RunStatus, ToolExecution
 from agentrt.storage.base import (
     Committed,
     LeaseNews,
@@ -58,6 +58,7 @@ class _Session:
     stored: StoredSession
     own_runs: list[_Run] = field(default_factory=list[_Run])
     child_runs: list[_Run] = field(default_factory=list[_Run])
+    media: set[bytes] = field(default_factory=set[bytes])
 
     @property
     def is_idle(self) -> bool:
@@ -89,6 +90,7 @@ class InMemoryStorage(Storage):
         self._with_facts: OrderedDict[str, _Run] = OrderedDict()  # runs that have ended, in the order of their ends
         self._with_deltas: OrderedDict[str, _Run] = OrderedDict()
         self._waiting: dict[str, set[_Waiter]] = {}
+        self._media: dict[bytes, tuple[bytes, set[str]]] = {}  # by content: what all share, and the sessions that do
         self._lock = threading.Lock()  # held for moments only, so it blocks no event loop
 
     async def begin(
@@ -110,6 +112,7 @@ class InMemoryStorage(Storage):
             started_with = {"input": copy_state(run.input), "messages": _own(run.messages)}
             own_run = replace(run, epoch=1, base_state=copy_state(stored.state), **started_with)
             kept = _Run(own_run, time.monotonic() + lease_s)
+            self._share_media(session, own_run.messages)
             if run.parent_run_id is None or run.own_session:
                 stored.run_count += 1
                 kept.stored.number = stored.run_count
@@ -142,6 +145,11 @@ class InMemoryStorage(Storage):
             if committed.state is not None:
                 session.stored.state = copy_state(committed.state)
             _apply(kept, change, events)
+            if change.messages is not None:
+                self._share_media(session, run.messages)
+            if change.response is not None:
+                tools = (run.response or {}).get("tools") or ()
+                self._share_media(session, [tool for tool in tools if isinstance(tool, ToolExecution)])
             session.stored.updated_at = run.updated_at
             self._place(kept)
             self._wake(run.run_id)
@@ -372,7 +380,22 @@ class InMemoryStorage(Storage):
         for run in (*session.own_runs, *session.child_runs) if session is not None else ():
             del self._runs[run.stored.run_id]
             self._forget(run.stored.run_id)
+        for content in session.media if session is not None else ():
+            _, users = self._media[content]
+            users.discard(session_id)
+            if not users:
+                del self._media[content]
         return session is not None
+
+    def _share_media(self, session: _Session, holders: Iterable[Any]) -> None:
+        """Have messages and tool calls hold the bytes that others hold already, where they are equal."""
+        for holder in holders:
+            for media in (holder.images, holder.audio, holder.videos, holder.files):
+                for medium in media or ():
+                    if medium.data is not None:
+                        medium.data, users = self._media.setdefault(medium.data, (medium.data, set()))
+                        users.add(session.stored.session_id)
+                        session.media.add(medium.data)
 
     def _history(self, session: _Session, runs: int | None, before: int | None = None) -> list[list[Message]]:
         history: list[list[Message]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from agentrt.storage._postgres_pool import Connection, LoopPool, Transaction
 from agentrt.storage._postgres_sql import CommitRows, PostgresSql
 from agentrt.storage._sql import (
     check_table_name,
+    columns_of,
     histories,
     merged_state,
     run_of,
@@ -46,7 +47,16 @@ from agentrt.storage.base import (
     StoredRun,
     StoredSession,
 )
-from agentrt.storage.codec import clean_text, dump_messages, dumps, load_messages, loads
+from agentrt.storage.codec import (
+    clean_text,
+    dump_messages,
+    dumps,
+    fill_in_media,
+    load_messages,
+    loads,
+    media_in,
+    refer_to_media,
+)
 from agentrt.storage.merge import copy_state
 
 _MAX: Final = 2**63 - 1
@@ -136,11 +146,12 @@ class PostgresStorage(Storage):
         created, updated = to_micros(run.created_at), to_micros(run.updated_at)
         entered = (run.session_id, run.user_id, run.agent_id, int(is_own), created, updated)
         who = (run.status.value, run.user_id, run.agent_id, run.parent_run_id, run.last_seq, created, updated)
-        texts = (dumps(run.input, "input"), dump_messages(run.messages))
+        media: dict[str, bytes] = {}
+        texts = (dumps(run.input, "input", media=media), dump_messages(run.messages, media=media))
         lease = (run.owner, round(lease_s * _SECOND))
         initial, given = copy_state(initial_state or {}), copy_state(given_state or {})
 
-        async def work(transaction: Transaction) -> tuple[int, str | None, list[str | None]]:
+        async def work(transaction: Transaction) -> tuple[int, str | None, list[str | None], dict[str, bytes]]:
             row = await transaction.fetchrow(sql.enter, *entered)
             if row is None:
                 raise SessionAccessDenied(f"Session {run.session_id!r} belongs to another user")
@@ -156,27 +167,34 @@ class PostgresStorage(Storage):
                 raise RunBusy(f"There is a run {run.run_id!r} already") from error
             if driver is not None:
                 raise SessionBusy(f"Run {driver!r} of session {run.session_id!r} is under way")
-            return number, state, history
+            await self._keep_media(transaction, run.session_id, media)
+            return number, state, history, await self._read_media([history], transaction)
 
         here = await self._loops.here()
-        number, state, history = await here.pool.transact(work, run_id=run.run_id)
-        return Opening(state=loads(state) if state else {}, history=histories(history), number=number)
+        number, state, history, found = await here.pool.transact(work, run_id=run.run_id)
+        return Opening(state=loads(state) if state else {}, history=histories(history, found), number=number)
 
     async def commit(self, change: RunChange) -> Committed:
         now = to_micros(utc_now())
-        steps = [(step.number, step.kind, dumps(step.data, f"step {step.number}")) for step in change.steps]
+        media: dict[str, bytes] = {}
+        columns = columns_of(change, now, media)
+        steps = [
+            (step.number, step.kind, dumps(step.data, f"step {step.number}", media=media)) for step in change.steps
+        ]
         deltas = [(seq, offset, clean_text(data)) for seq, offset, data in change.deltas]
 
         def rows(committed: Committed) -> CommitRows:
-            events = [(seq, clean_text(data)) for seq, data in change.facts(committed.conflicts)]
-            return CommitRows(now, steps, events, deltas)
+            facts = change.facts(committed.conflicts)
+            return CommitRows(
+                now, steps, [(seq, refer_to_media(clean_text(data), media)) for seq, data in facts], deltas
+            )
 
         here = await self._loops.here()
         is_terminal = change.status is not None and change.status.is_terminal
         if change.state is None and not is_terminal:
             only = rows(Committed())
             if only.seqs or only.numbers or change.expect is None:
-                await self._commit_at_once(here.pool, change, only)
+                await self._commit_at_once(here.pool, change, columns, only, media)
                 return Committed()
         # a copy, as the run goes on changing its own
         state = StateChange(base=change.state.base, mine=copy_state(change.state.mine)) if change.state else None
@@ -186,9 +204,11 @@ class PostgresStorage(Storage):
             if state is not None:
                 stored = await self._locked(transaction, self._sql.lock_state, change)
                 new_state, committed = merged_state(stored, state)
+                await self._keep_media(transaction, change.session_id, media)
             else:
+                await self._keep_media(transaction, change.session_id, media)  # which locks the session: before the run
                 await self._locked(transaction, self._sql.lock_run, change)
-            statement, values = self._sql.commit(change, rows(committed), new_state)
+            statement, values = self._sql.commit(change, columns, rows(committed), new_state)
             try:
                 found = await transaction.fetch(statement, *values)
             except asyncpg.UniqueViolationError as error:
@@ -201,9 +221,14 @@ class PostgresStorage(Storage):
 
         return await here.pool.transact(work, run_id=change.run_id)
 
-    async def _commit_at_once(self, pool: LoopPool, change: RunChange, rows: CommitRows) -> None:
-        """One statement, which may be repeated: rows that are there already are either its own or refuse it whole."""
-        statement, values = self._sql.commit(change, rows, None)
+    async def _commit_at_once(
+        self, pool: LoopPool, change: RunChange, columns: dict[str, Any], rows: CommitRows, media: Mapping[str, bytes]
+    ) -> None:
+        """One statement, which may be repeated: rows that are there already are either its own or refuse it whole.
+
+        Media go before; where the commit is refused, they stay until their session is deleted.
+        """
+        statement, values = self._sql.commit(change, columns, rows, None)
         own = (change.run_id, rows.now, rows.seqs, rows.facts, rows.numbers, rows.datas)
         is_first = True
 
@@ -211,6 +236,7 @@ class PostgresStorage(Storage):
             nonlocal is_first
             was_first, is_first = is_first, False
             cause = None
+            await self._keep_media(connection, change.session_id, media)
             try:
                 if await connection.fetch(statement, *values):
                     return
@@ -231,11 +257,12 @@ class PostgresStorage(Storage):
         if row is None:
             return None
         numbers, kinds, datas, *facts, input, response, messages, base_state = row
-        run = with_texts(run_of(facts), input, response)
-        run.messages = load_messages(messages) if messages else []
+        media = await self._read_media([datas, (input, response, messages)])
+        run = with_texts(run_of(facts), input, response, media)
+        run.messages = load_messages(messages, media) if messages else []
         run.base_state = loads(base_state) if base_state else {}
         steps = zip(numbers, kinds, datas, strict=True)
-        run.steps = [Step(number=number, kind=kind, data=loads(data)) for number, kind, data in steps]
+        run.steps = [Step(number=number, kind=kind, data=loads(data, media)) for number, kind, data in steps]
         return run
 
     async def load_history(
@@ -243,15 +270,16 @@ class PostgresStorage(Storage):
     ) -> list[list[Message]]:
         bounds = (session_id, runs, _MAX if before is None else before)
         ((texts,),) = await self._fetch(self._sql.read_history, *bounds)
-        return histories(texts)
+        return histories(texts, await self._read_media([texts]))
 
     async def list_runs(self, session_id: str, *, limit: int = 50, before: int | None = None) -> list[StoredRun]:
         rows = await self._fetch(self._sql.list_runs, session_id, _MAX if before is None else before, limit)
-        return [with_texts(run_of(facts), input, response) for *facts, input, response in rows]
+        return await self._listed(rows)
 
     async def load_events(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, str]]:
         rows = await self._fetch(self._sql.read_events, run_id, after, limit, run_id=run_id)
-        return [(seq, data) for seq, data in rows]
+        media = await self._read_media(rows)
+        return [(seq, fill_in_media(data, media)) for seq, data in rows]
 
     async def load_deltas(self, run_id: str, *, after: tuple[int, int] = (0, 0)) -> list[tuple[int, int, str]]:
         rows = await self._fetch(self._sql.read_deltas, run_id, *after, run_id=run_id)
@@ -332,8 +360,11 @@ class PostgresStorage(Storage):
     async def list_unfinished(
         self, *, status: RunStatus = RunStatus.RUNNING, limit: int = 100, after: str | None = None
     ) -> list[StoredRun]:
-        rows = await self._fetch(self._sql.list_unfinished[status], after or "", limit)
-        return [with_texts(run_of(facts), input, response) for *facts, input, response in rows]
+        return await self._listed(await self._fetch(self._sql.list_unfinished[status], after or "", limit))
+
+    async def _listed(self, rows: list[Any]) -> list[StoredRun]:
+        media = await self._read_media(rows)
+        return [with_texts(run_of(facts), input, response, media) for *facts, input, response in rows]
 
     # --- sessions ----------------------------------------------------------------------------------------------------
 
@@ -366,6 +397,9 @@ class PostgresStorage(Storage):
             # one after the other: what is being added to a run is seen once its row is ours
             runs = [run_id for (run_id,) in await transaction.fetch(self._sql.delete_runs, session_id)]
             await transaction.fetch(self._sql.delete_hanging, session_id, runs)
+            if hashes := [hash for (hash,) in await transaction.fetch(self._sql.forget_media, session_id)]:
+                await transaction.fetch(self._sql.lock_media, hashes)  # then it is seen who else has begun to use them
+                await transaction.fetch(self._sql.delete_media, hashes)
             return True
 
         here = await self._loops.here()
@@ -413,6 +447,26 @@ class PostgresStorage(Storage):
     async def _changes(self, statement: str, *values: Any, run_id: str | None = None) -> bool:
         """Does the statement, which may be repeated, change a row?"""
         return bool(await self._write(f"{statement} RETURNING 1", *values, run_id=run_id))
+
+    async def _keep_media(
+        self, connection: Transaction | Connection, session_id: str, media: Mapping[str, bytes]
+    ) -> None:
+        """Store what the session does not use yet. May be repeated."""
+        if media:
+            known = {hash for (hash,) in await connection.fetch(self._sql.find_media, session_id, list(media))}
+            new = {hash: content for hash, content in media.items() if hash not in known}
+            if new:
+                await connection.fetch(self._sql.keep_media, session_id, list(new), list(new.values()))
+
+    async def _read_media(
+        self, rows: Iterable[Iterable[Any]], transaction: Transaction | None = None
+    ) -> dict[str, bytes]:
+        """The media that texts in the rows refer to."""
+        hashes = list(media_in(rows))
+        if not hashes:
+            return {}
+        fetch = transaction.fetch if transaction is not None else self._fetch
+        return dict(await fetch(self._sql.read_all_media, hashes))
 
     async def _locked(self, transaction: Transaction, statement: str, change: RunChange) -> str | None:
         """Lock the session, or the run: always in this order. Returns the session's state."""

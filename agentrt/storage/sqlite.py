@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from agentrt.errors import (
     AlreadyContinued,
@@ -44,11 +44,22 @@ from agentrt.storage.base import (
     StoredRun,
     StoredSession,
 )
-from agentrt.storage.codec import clean_text, dump_messages, dumps, load_messages, loads
+from agentrt.storage.codec import (
+    clean_text,
+    dump_messages,
+    dumps,
+    fill_in_media,
+    load_messages,
+    loads,
+    media_in,
+    refer_to_media,
+)
 from agentrt.storage.merge import copy_state
 
 T = TypeVar("T")
 Connection = sqlite3.Connection
+_Texts: TypeAlias = tuple[list[Any], dict[str, bytes]]
+"""Rows, and the media that they refer to."""
 
 _MAX: Final = 2**63 - 1
 _DAY: Final = 86_400_000_000
@@ -116,11 +127,12 @@ class SqliteStorage(Storage):
         created, updated = to_micros(run.created_at), to_micros(run.updated_at)
         ids = (run.run_id, run.session_id)
         who = (run.status.value, run.user_id, run.agent_id, run.parent_run_id, run.last_seq, created, updated)
-        texts = (dumps(run.input, "input"), dump_messages(run.messages))
+        media: dict[str, bytes] = {}
+        texts = (dumps(run.input, "input", media=media), dump_messages(run.messages, media=media))
         lease = (run.owner, round(lease_s * _SECOND))
         initial, given = copy_state(initial_state or {}), copy_state(given_state or {})
 
-        def work(connection: Connection) -> tuple[int, str | None, list[tuple[str | None]]]:
+        def work(connection: Connection) -> tuple[int, str | None, _Texts]:
             execute = connection.execute
             entered = (run.session_id, run.user_id, run.agent_id, int(is_own), created, updated)
             if execute(sql.enter_session, entered).rowcount == 0:
@@ -136,16 +148,21 @@ class SqliteStorage(Storage):
                 raise RunBusy(f"There is a run {run.run_id!r} already")
             if alone and (driven := execute(sql.find_driven, (run.session_id, run.run_id)).fetchone()):
                 raise SessionBusy(f"Run {driven[0]!r} of session {run.session_id!r} is under way")
+            self._keep_media(connection, run.session_id, media)
             return number, state, self._read_history(connection, run.session_id, history_runs)
 
         number, state, history = await self._write(work)
-        return Opening(state=loads(state) if state else {}, history=_oldest_first(history), number=number)
+        return Opening(state=loads(state) if state else {}, history=_oldest_first(*history), number=number)
 
     async def commit(self, change: RunChange) -> Committed:
         sql, run_id, session_id = self._sql, change.run_id, change.session_id
         now = to_micros(utc_now())
-        columns = columns_of(change, now)
-        steps = [(run_id, step.number, step.kind, dumps(step.data, f"step {step.number}")) for step in change.steps]
+        media: dict[str, bytes] = {}
+        columns = columns_of(change, now, media)
+        steps = [
+            (run_id, step.number, step.kind, dumps(step.data, f"step {step.number}", media=media))
+            for step in change.steps
+        ]
         deltas = [(run_id, seq, offset, clean_text(data)) for seq, offset, data in change.deltas]
         state = change.state
         if state is not None:  # what the run goes on changing is not what another thread may read
@@ -163,7 +180,9 @@ class SqliteStorage(Storage):
             if change.status is not None and change.status.is_terminal:
                 self._tidy(connection)
             merged = self._merge_state(connection, session_id, state, now) if state is not None else Committed()
-            events = [(run_id, seq, now, clean_text(data)) for seq, data in change.facts(merged.conflicts)]
+            facts = change.facts(merged.conflicts)
+            events = [(run_id, seq, now, refer_to_media(clean_text(data), media)) for seq, data in facts]
+            self._keep_media(connection, session_id, media)
             if events:
                 columns["last_seq"] = events[-1][1]
             connection.execute(sql.update_run(columns, change.status), (*columns.values(), run_id))
@@ -180,34 +199,35 @@ class SqliteStorage(Storage):
         return await self._write(work)
 
     async def load_run(self, run_id: str) -> StoredRun | None:
-        def work(connection: Connection) -> tuple[Any, list[Any]]:
+        def work(connection: Connection) -> tuple[Any, list[Any], dict[str, bytes]]:
             row = connection.execute(self._sql.read_run, (run_id,)).fetchone()
-            return row, connection.execute(self._sql.read_steps, (run_id,)).fetchall()
+            steps = connection.execute(self._sql.read_steps, (run_id,)).fetchall()
+            return row, steps, self._read_media(connection, [row or (), *steps])
 
-        row, steps = await self._read(work)
+        row, steps, media = await self._read(work)
         if row is None:
             return None
         *facts, input, response, messages, base_state = row
-        run = with_texts(run_of(facts), input, response)
-        run.messages = load_messages(messages) if messages else []
+        run = with_texts(run_of(facts), input, response, media)
+        run.messages = load_messages(messages, media) if messages else []
         run.base_state = loads(base_state) if base_state else {}
-        run.steps = [Step(number=number, kind=kind, data=loads(data)) for number, kind, data in steps]
+        run.steps = [Step(number=number, kind=kind, data=loads(data, media)) for number, kind, data in steps]
         return run
 
     async def load_history(
         self, session_id: str, *, runs: int | None = None, before: int | None = None
     ) -> list[list[Message]]:
-        rows = await self._read(lambda connection: self._read_history(connection, session_id, runs, before))
-        return _oldest_first(rows)
+        history = await self._read(lambda connection: self._read_history(connection, session_id, runs, before))
+        return _oldest_first(*history)
 
     async def list_runs(self, session_id: str, *, limit: int = 50, before: int | None = None) -> list[StoredRun]:
         bounds = (session_id, _MAX if before is None else before, limit)
-        rows = await self._read(lambda connection: connection.execute(self._sql.list_runs, bounds).fetchall())
-        return [with_texts(run_of(facts), input, response) for *facts, input, response in rows]
+        return await self._list_runs(self._sql.list_runs, bounds)
 
     async def load_events(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, str]]:
         bounds = (run_id, after, _MAX if limit is None else limit)
-        return await self._read(lambda connection: connection.execute(self._sql.read_events, bounds).fetchall())
+        rows, media = await self._read(lambda connection: self._with_media(connection, self._sql.read_events, bounds))
+        return [(seq, fill_in_media(text, media)) for seq, text in rows]
 
     async def load_deltas(self, run_id: str, *, after: tuple[int, int] = (0, 0)) -> list[tuple[int, int, str]]:
         values = (run_id, *after)
@@ -269,9 +289,11 @@ class SqliteStorage(Storage):
     async def list_unfinished(
         self, *, status: RunStatus = RunStatus.RUNNING, limit: int = 100, after: str | None = None
     ) -> list[StoredRun]:
-        statement, bounds = self._sql.list_unfinished[status], (after or "", limit)
-        rows = await self._read(lambda connection: connection.execute(statement, bounds).fetchall())
-        return [with_texts(run_of(facts), input, response) for *facts, input, response in rows]
+        return await self._list_runs(self._sql.list_unfinished[status], (after or "", limit))
+
+    async def _list_runs(self, statement: str, bounds: tuple[Any, ...]) -> list[StoredRun]:
+        rows, media = await self._read(lambda connection: self._with_media(connection, statement, bounds))
+        return [with_texts(run_of(facts), input, response, media) for *facts, input, response in rows]
 
     # --- sessions ----------------------------------------------------------------------------------------------------
 
@@ -315,11 +337,25 @@ class SqliteStorage(Storage):
 
     def _read_history(
         self, connection: Connection, session_id: str, runs: int | None, before: int | None = None
-    ) -> list[tuple[str | None]]:
+    ) -> _Texts:
         if runs == 0:
-            return []
+            return [], {}
         bounds = (session_id, _MAX if before is None else before, -1 if runs is None else runs)
-        return connection.execute(self._sql.history, bounds).fetchall()
+        return self._with_media(connection, self._sql.history, bounds)
+
+    def _with_media(self, connection: Connection, statement: str, values: tuple[Any, ...]) -> _Texts:
+        """The rows of a query, and the media that they refer to."""
+        rows = connection.execute(statement, values).fetchall()
+        return rows, self._read_media(connection, rows)
+
+    def _read_media(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> dict[str, bytes]:
+        found = ((hash, connection.execute(self._sql.read_media, (hash,)).fetchone()) for hash in media_in(rows))
+        return {hash: row[0] for hash, row in found if row is not None}
+
+    def _keep_media(self, connection: Connection, session_id: str, media: Mapping[str, bytes]) -> None:
+        if media:
+            connection.executemany(self._sql.insert_media, media.items())
+            connection.executemany(self._sql.use_media, [(session_id, hash) for hash in media])
 
     def _tidy(self, connection: Connection) -> None:
         self._delete_old(connection, self._keep_events, _DELTAS_KEPT_S * _SECOND, _TIDIED)
@@ -357,5 +393,5 @@ class SqliteStorage(Storage):
         return await self._jobs.submit(work, writes=False)
 
 
-def _oldest_first(rows: Iterable[tuple[str | None]]) -> list[list[Message]]:
-    return histories(messages for (messages,) in rows)[::-1]
+def _oldest_first(rows: Iterable[tuple[str | None]], media: Mapping[str, bytes]) -> list[list[Message]]:
+    return histories((messages for (messages,) in rows), media)[::-1]

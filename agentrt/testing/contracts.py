@@ -21,13 +21,17 @@ from decimal import Decimal
 from typing import Any
 
 from agentrt.errors import AlreadyContinued, CodecError, RunBusy, RunNotFound, SessionAccessDenied
+from agentrt.media import File, Image
 from agentrt.models.message import Message, ToolCall
+from agentrt.run.encoding import event_to_json
+from agentrt.run.events import ToolCallCompleted
 from agentrt.run.response import RunStatus, ToolExecution
 from agentrt.storage.base import (
     Committed,
     Conflict,
     Opening,
     StateChange,
+    Step,
     Storage,
     StoredSession,
 )
@@ -565,6 +569,56 @@ async def runs_are_listed_newest_first_and_paged_by_number(open_storage: OpenSto
 
     assert [run.run_id for run in (*newest, *older)] == ["r5", "r4", "r3", "r2"]
     assert (newest[0].status, newest[0].messages) == (RunStatus.COMPLETED, [])
+
+
+# --- media -----------------------------------------------------------------------------------------------------------
+
+
+@_check
+async def media_come_back_from_wherever_they_were_stored(open_storage: OpenStorage) -> None:
+    storage = open_storage()
+    image = Image(data=b"\x89PNG\r\n\x1a\n\x00\xff", detail="low")
+    asked = Message(role="user", content="what is it?", images=[image], files=[File(data=b"%PDF-", name="a.pdf")])
+    shot = ToolExecution(tool_call_id="c1", tool_name="shot", result="Image", images=[image])
+    event = event_to_json(ToolCallCompleted(run_id="r1", tool=shot))
+    await storage.begin(new_run("r1", messages=[asked], input={"given": [asked]}))
+    await storage.commit(
+        new_change("r1", steps=[Step(number=1, kind="tool", data={"execution": shot})], events=[(1, event)])
+    )
+
+    paused = await storage.load_run("r1")
+    await storage.commit(
+        new_change("r1", status=RunStatus.COMPLETED, messages=[asked, asked], response={"tools": [shot]})
+    )
+    opening = await storage.begin(new_run("r2", messages=[asked]), history_runs=1)
+    listed = (await storage.list_runs("s"))[1]
+
+    assert paused is not None
+    assert (paused.input, paused.messages) == ({"given": [asked]}, [asked])
+    assert paused.steps[0].data == {"execution": shot}
+    assert await storage.load_events("r1") == [(1, event)]
+    assert opening.history == [[asked, asked]] == await storage.load_history("s")
+    assert listed.response == {"tools": [shot]}
+
+
+@_check
+async def media_stay_until_the_last_session_that_uses_them_is_deleted(open_storage: OpenStorage) -> None:
+    storage = open_storage()
+    asked = Message(role="user", content="what is it?", images=[Image(data=bytes(range(256)))])
+    for session_id in ("s", "other"):
+        await storage.begin(new_run(session_id, session_id=session_id))
+        await storage.commit(
+            new_change(session_id, session_id=session_id, messages=[asked], status=RunStatus.COMPLETED)
+        )
+
+    await storage.delete_session("s")
+    other = await storage.load_run("other")
+    await storage.delete_session("other")
+    await storage.begin(new_run("again", messages=[asked]))
+    again = await storage.load_run("again")
+
+    assert other is not None and other.messages == [asked]
+    assert again is not None and again.messages == [asked]
 
 
 # --- loops, cancelling, closing --------------------------------------------------------------------------------------

@@ -122,8 +122,8 @@ def test_tables_of_another_program_are_not_taken_for_agentrts(agentrt: Command, 
 def test_upgrade_makes_the_tables_once(agentrt: Command, tmp_path: Path):
     first, second = (agentrt("db", "upgrade", "--db", "data.db") for _ in range(2))
 
-    assert first.out == f"{tmp_path}/data.db, tables agent_sessions: made, version 1\n"
-    assert second.out == f"{tmp_path}/data.db, tables agent_sessions: version 1, up to date\n"
+    assert first.out == f"{tmp_path}/data.db, tables agent_sessions: made, version 2\n"
+    assert second.out == f"{tmp_path}/data.db, tables agent_sessions: version 2, up to date\n"
 
 
 def test_upgrade_brings_all_tables_from_version_to_version(
@@ -138,7 +138,7 @@ def test_upgrade_brings_all_tables_from_version_to_version(
     refused = agentrt("runs", "list", "--db", "data.db", "--table", "chats")
     assert (refused.code, "agentrt db upgrade" in refused.err) == (2, True)
     upgraded = agentrt("db", "upgrade", "--db", "data.db")
-    assert upgraded.out.count("from version 1 to version 2") == 2
+    assert upgraded.out.count("from version 2 to version 3") == 2
     assert len(listed(agentrt, "--db", "data.db", "--table", "chats")) == 1
 
 
@@ -162,8 +162,8 @@ def test_postgres_is_upgraded_listed_and_pruned(agentrt: Command, monkeypatch: p
     monkeypatch.setenv("AGENTRT_DB", postgres_server().new_database())
 
     assert agentrt("runs", "list").code == 2
-    assert "tables other.chats: made, version 1" in agentrt("db", "upgrade", "--table", "other.chats").out
-    assert "tables other.chats: version 1, up to date" in agentrt("db", "upgrade").out
+    assert "tables other.chats: made, version 2" in agentrt("db", "upgrade", "--table", "other.chats").out
+    assert "tables other.chats: version 2, up to date" in agentrt("db", "upgrade").out
     assert (agentrt("runs", "list").code, listed(agentrt)) == (0, [])
     assert "tables agent_sessions: made" in agentrt("db", "upgrade", "--table", "agent_sessions").out
     assert "--table" in agentrt("runs", "list").err

@@ -11,6 +11,7 @@ import pytest
 from agentrt import Agent, Budget, Price, RunStatus
 from agentrt.errors import BudgetExceeded, ConfigurationError, ModelServerError
 from agentrt.models.base import ModelRequest
+from agentrt.models.fallback import FallbackModel
 from agentrt.models.message import Message, Usage
 from agentrt.models.openai import OpenAIChat
 from agentrt.run.budget import MESSAGE_TOKENS, Reservation
@@ -31,8 +32,12 @@ class Limited(FunctionModel):
         super().__init__(function, **options)
 
 
+def fine(request: ModelRequest) -> Any:
+    return reply("fine", usage=HUNDRED)
+
+
 def model(answer: Any = None) -> Limited:
-    return Limited(answer or (lambda request: reply("fine", usage=HUNDRED)))
+    return Limited(answer or fine)
 
 
 async def test_what_requests_used_is_taken_off_a_budget() -> None:
@@ -61,6 +66,43 @@ async def test_a_request_that_does_not_fit_is_refused_before_anything_is_sent() 
     assert error.run_response is not None
     assert error.run_response.status is RunStatus.FAILED
     assert budget.remaining_tokens == 50
+
+
+async def test_a_fallbacks_answer_has_the_price_of_the_model_that_answered() -> None:
+    def failing(request: ModelRequest) -> Any:
+        raise ModelServerError("down", provider="test", model_id="dear")
+
+    cheap = Price(input=1_000.0, output=1_000.0)
+    budget = Budget(cost_usd=10_000.0, price={"dear": DOLLAR, "cheap": cheap})
+    models = (Limited(failing, id="dear", max_retries=0), Limited(fine, id="cheap"))
+    agent = Agent(model=FallbackModel(*models), budget=budget)
+
+    await agent.arun("hi")
+
+    assert budget.used_cost_usd == pytest.approx(0.1)
+    assert budget.remaining_cost_usd == pytest.approx(9_999.9)
+
+
+async def test_for_a_fallback_the_dearest_of_its_models_is_reserved() -> None:
+    cheap = Price(input=1.0, output=1.0)
+    models = (Limited(fine, id="cheap"), Limited(fine, id="dear", max_tokens=200))
+    budget = Budget(cost_usd=200.0, price={"dear": DOLLAR, "cheap": cheap})
+
+    with pytest.raises(BudgetExceeded) as caught:
+        await Agent(model=FallbackModel(*models), budget=budget).arun("hi")
+
+    assert caught.value.needed > 200
+    assert not models[0].requests
+
+
+async def test_a_fallback_to_a_model_without_a_known_price_is_refused_before_anything_is_sent() -> None:
+    models = (Limited(fine, id="known"), Limited(fine, id="unheard-of"))
+    budget = Budget(cost_usd=200.0, price={"known": DOLLAR})
+
+    with pytest.raises(ConfigurationError, match="unheard-of"):
+        await Agent(model=FallbackModel(*models), budget=budget).arun("hi")
+
+    assert not models[0].requests
 
 
 async def test_a_run_that_was_refused_goes_on_with_another_budget() -> None:

@@ -176,7 +176,7 @@ def test_eight_storages_that_open_a_fresh_database_at_once_make_the_tables_once(
         list(threads.map(lambda number: asyncio.run(one(number)), range(8)))
 
     assert asyncio.run(ask(url, "SELECT count(*) FROM new.agent_sessions")) == [(8,)]
-    assert asyncio.run(ask(url, "SELECT value FROM new.agent_sessions_meta")) == [("1",)]
+    assert asyncio.run(ask(url, "SELECT value FROM new.agent_sessions_meta")) == [("2",)]
 
 
 @pytest.mark.parametrize("name", ["agent_sessions", "agent_sessions_runs", "agent_sessions_meta"])
@@ -195,7 +195,7 @@ async def test_tables_of_a_newer_version_are_refused_and_left_alone(url: str):
     await ask(url, "UPDATE agent_sessions_meta SET value = '99'")
 
     async with opened(url) as storage:
-        with pytest.raises(StorageError, match="are of version 99; this agentrt knows up to version 1"):
+        with pytest.raises(StorageError, match="are of version 99; this agentrt knows up to version 2"):
             await turn(storage, "r2")
 
     assert await ask(url, "SELECT run_id FROM agent_sessions_runs") == [("r1",)]

@@ -73,11 +73,6 @@ class Claude(SDKModel):
 
     # --- the client -----------------------------------------------------------------------------------------------
 
-    def make_http_client(self) -> Any:
-        from anthropic import DefaultAsyncHttpxClient
-
-        return DefaultAsyncHttpxClient()
-
     def make_sdk_client(self, http_client: Any) -> Any:
         from anthropic import AsyncAnthropic
 

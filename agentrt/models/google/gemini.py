@@ -95,15 +95,6 @@ class Gemini(SDKModel):
     def source(self) -> GoogleSource:
         return GoogleSource(self.provider, self.id)
 
-    def make_http_client(self) -> Any:
-        import httpx2
-
-        return httpx2.AsyncClient(
-            follow_redirects=True,
-            timeout=httpx2.Timeout(600, connect=10),
-            limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=100),
-        )
-
     def make_sdk_client(self, http_client: Any) -> Any:
         if callable(self.api_key):
             raise ConfigurationError("Gemini takes api_key as text; Vertex AI takes credentials= that renew themselves")

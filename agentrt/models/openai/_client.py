@@ -40,11 +40,6 @@ class OpenAIModel(SDKModel):
     reasoning_effort: str | None = None
     """Such as `"low"`; with `"none"` a reasoning model takes sampling options."""
 
-    def make_http_client(self) -> Any:
-        from openai import DefaultAsyncHttpxClient
-
-        return DefaultAsyncHttpxClient()
-
     def make_sdk_client(self, http_client: Any) -> Any:
         from openai import AsyncOpenAI
 
