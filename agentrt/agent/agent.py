@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar, cast, overload
 
 from typing_extensions import TypeForm, Unpack
 
@@ -41,12 +41,11 @@ if TYPE_CHECKING:
     from agentrt.storage.base import Storage
     from agentrt.tools.function import Function
 
+Given = TypeVar("Given")
 _overrides: ContextVar[Mapping[int, Mapping[str, Any]] | None] = ContextVar("agentrt_overrides", default=None)
 
 
-class ContinueOptions(TypedDict, total=False):
-    """What may be given to one run. Those that a definition has too replace the definition's, for this run only."""
-
+class _Options(TypedDict, total=False):
     session_id: str | None
     user_id: str | None
     session_state: dict[str, Any]
@@ -57,11 +56,22 @@ class ContinueOptions(TypedDict, total=False):
     limits: RunLimits
     budget: Budget | None
     dependencies: Any
-    response_model: type[Any] | TypeForm[Any] | Mapping[str, Any] | None
     images: Iterable[Any]
     audio: Iterable[Any]
     videos: Iterable[Any]
     files: Iterable[Any]
+
+
+class _TypedOptions(_Options, total=False):
+    """Those of a run whose `response_model` says the type of its answer."""
+
+    run_id: str
+
+
+class ContinueOptions(_Options, total=False):
+    """What may be given to one run. Those that a definition has too replace the definition's, for this run only."""
+
+    response_model: type[Any] | TypeForm[Any] | Mapping[str, Any] | None
 
 
 class RunOptions(ContinueOptions, total=False):
@@ -96,6 +106,25 @@ class Agent(RunDefinition[Out]):
 
     @overload
     def arun(
+        self,
+        input: Any,
+        *,
+        response_model: type[Given] | TypeForm[Given],
+        stream: Literal[False] = False,
+        **options: Unpack[_TypedOptions],
+    ) -> Coroutine[Any, Any, RunResponse[Given]]: ...
+    @overload
+    def arun(
+        self,
+        input: Any,
+        *,
+        response_model: type[Given] | TypeForm[Given],
+        stream: Literal[True],
+        stream_intermediate_steps: bool = False,
+        **options: Unpack[_TypedOptions],
+    ) -> RunStream[Given]: ...
+    @overload
+    def arun(
         self, input: Any, *, stream: Literal[False] = False, **options: Unpack[RunOptions]
     ) -> Coroutine[Any, Any, RunResponse[Out]]: ...
     @overload
@@ -114,7 +143,7 @@ class Agent(RunDefinition[Out]):
         stream: bool = False,
         stream_intermediate_steps: bool = False,
         **options: Unpack[RunOptions],
-    ) -> Coroutine[Any, Any, RunResponse[Out]] | RunStream[Out]:
+    ) -> Coroutine[Any, Any, RunResponse[Any]] | RunStream[Any]:
         """Run once. Plain: a coroutine that returns the response, or raises what the run raised.
 
         With `stream=True`: an async iterator of events (may be awaited first), which raises after `RunError`.
@@ -130,9 +159,22 @@ class Agent(RunDefinition[Out]):
         # opened here and not in `arun`: the implicit session is that of the task which runs the coroutine
         return await self._stream(self._open(input, options), events=False).run_to_end()
 
+    @overload
+    def stream(
+        self,
+        input: Any,
+        *,
+        response_model: type[Given] | TypeForm[Given],
+        stream_intermediate_steps: bool = False,
+        **options: Unpack[_TypedOptions],
+    ) -> RunStream[Given]: ...
+    @overload
     def stream(
         self, input: Any, *, stream_intermediate_steps: bool = False, **options: Unpack[RunOptions]
-    ) -> RunStream[Out]:
+    ) -> RunStream[Out]: ...
+    def stream(
+        self, input: Any, *, stream_intermediate_steps: bool = False, **options: Unpack[RunOptions]
+    ) -> RunStream[Any]:
         """Return the run as a stream: `async with agent.stream(…) as run: async for event in run: …`.
 
         Iterating ends after the last event, also after `RunError`; `await run.result()` raises. Leaving cancels.
@@ -192,7 +234,13 @@ class Agent(RunDefinition[Out]):
             with suppress(DecisionRefused):  # which is shown, and asked for again
                 response = await self._print(None, self._answered(answered, options), shown)
 
-    async def start(self, input: Any, **options: Unpack[RunOptions]) -> RunHandle[Out]:
+    @overload
+    async def start(
+        self, input: Any, *, response_model: type[Given] | TypeForm[Given], **options: Unpack[_TypedOptions]
+    ) -> RunHandle[Given]: ...
+    @overload
+    async def start(self, input: Any, **options: Unpack[RunOptions]) -> RunHandle[Out]: ...
+    async def start(self, input: Any, **options: Unpack[RunOptions]) -> RunHandle[Any]:
         """Begin a run in the background, and return once it is stored: `run_id`, `events()`, `result()`, `cancel()`."""
         return await RunHandle[Out].start(self._open(input, options))
 
@@ -223,7 +271,8 @@ class Agent(RunDefinition[Out]):
         """
         storage = self._storage()
         stored = await load_run(storage, run_id, user_id)
-        async for event in attach(storage, stored, after=after, through_pauses=through_pauses):
+        reading = attach(storage, stored, after=after, through_pauses=through_pauses, definition=self._self())
+        async for event in reading:
             yield event
 
     async def cancel(self, run_id: str, reason: str = "cancelled", *, mode: CancelMode = "now") -> bool:
@@ -252,6 +301,15 @@ class Agent(RunDefinition[Out]):
     # --- sync ----------------------------------------------------------------------------------------------------
 
     @overload
+    def run(
+        self,
+        input: Any,
+        *,
+        response_model: type[Given] | TypeForm[Given],
+        stream: Literal[False] = False,
+        **options: Unpack[_TypedOptions],
+    ) -> RunResponse[Given]: ...
+    @overload
     def run(self, input: Any, *, stream: Literal[False] = False, **options: Unpack[RunOptions]) -> RunResponse[Out]: ...
     @overload
     def run(
@@ -269,7 +327,7 @@ class Agent(RunDefinition[Out]):
         stream: bool = False,
         stream_intermediate_steps: bool = False,
         **options: Unpack[RunOptions],
-    ) -> RunResponse[Out] | Iterator[RunEvent]:
+    ) -> RunResponse[Any] | Iterator[RunEvent]:
         """`arun`, from code that is not async. Ctrl-C and leaving the `for` cancel the run."""
         run = self._open(input, options)
         if stream:

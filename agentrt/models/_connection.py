@@ -30,7 +30,9 @@ _KEEP_ALIVE: list[tuple[int, int]] = [
         if hasattr(socket, name)
     ),
 ]
-_HEAD = re.compile(rb"[A-Z]+ [!-~]+ HTTP/1\.1\r\n(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*\r\n")
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_NAMES = re.compile(_TOKEN + rb"*")
+_HEAD = re.compile(rb"[A-Z]+ [!-~]+ HTTP/1\.1\r\n(?:" + _TOKEN + rb"+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*\r\n")
 
 
 Origin: TypeAlias = tuple[str, str, int]
@@ -39,9 +41,11 @@ Origin: TypeAlias = tuple[str, str, int]
 
 def encode(request: httpx2.Request) -> bytes:
     """The request as it is sent. Raises `LocalProtocolError` for a header that could be taken for more than it is."""
-    lines = [b"%s: %s\r\n" % header for header in request.headers.raw]
+    headers = request.headers.raw
+    lines = [b"%s: %s\r\n" % header for header in headers]
     head = b"".join([b"%s %s HTTP/1.1\r\n" % (request.method.encode(), request.url.raw_path), *lines, b"\r\n"])
-    if _HEAD.fullmatch(head) is None:
+    names = b"".join([name for name, _ in headers])
+    if not (_HEAD.fullmatch(head) and _NAMES.fullmatch(names) and head.count(b"\n") == len(headers) + 2):
         raise httpx2.LocalProtocolError("Illegal character in the URL or in a header's name or value")
     return head + request.content
 
@@ -107,8 +111,9 @@ class Exchange(httpx2.AsyncByteStream):
         self, connection: Connection, timeouts: Mapping[str, float | None], on_done: Callable[[Connection, bool], None]
     ) -> None:
         connection.exchange = self
-        self.reason = b""
+        self.version = ""
         self.status = 0
+        self.reason = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self._connection = connection
         self._timeouts = timeouts
@@ -139,7 +144,7 @@ class Exchange(httpx2.AsyncByteStream):
                 await self._wait("write", httpx2.WriteTimeout)
             else:
                 await self._wait("read", httpx2.ReadTimeout)
-        extensions = {"http_version": b"HTTP/1.1", "reason_phrase": self.reason}
+        extensions = {"http_version": f"HTTP/{self.version}".encode(), "reason_phrase": self.reason}
         return httpx2.Response(self.status, headers=self.headers, stream=self, extensions=extensions)
 
     def __aiter__(self) -> Exchange:
@@ -233,7 +238,7 @@ class Exchange(httpx2.AsyncByteStream):
             raise ValueError("a response to no request")
 
     def on_status(self, reason: bytes) -> None:
-        self.reason = reason
+        self.reason += reason  # as it comes, in pieces
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.status:  # a trailer is not for us
@@ -246,6 +251,7 @@ class Exchange(httpx2.AsyncByteStream):
             self.reason = b""
         else:
             self.status = status
+            self.version = self._parser.get_http_version()
             self._reusable = self._parser.should_keep_alive()
 
     def on_body(self, piece: bytes) -> None:

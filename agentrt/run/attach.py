@@ -8,16 +8,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TypeVar, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from agentrt.run.deciding import response_of
 from agentrt.run.encoding import event_from_json, event_to_json
-from agentrt.run.events import BaseEvent, DeltaEvent, RunCancelled, RunCompleted, RunError, RunEvent, RunPaused
+from agentrt.run.events import (
+    BaseEvent,
+    DeltaEvent,
+    OutputPartial,
+    RunCancelled,
+    RunCompleted,
+    RunError,
+    RunEvent,
+    RunPaused,
+)
 from agentrt.run.owner import this_process
 from agentrt.run.response import CancelMode, RunResponse, RunStatus
 from agentrt.run.run import Run, live
 from agentrt.run.stream import Channel
 from agentrt.storage.base import LeaseNews, RunChange, Storage, StoredRun
+
+if TYPE_CHECKING:
+    from agentrt.run.definition import RunDefinition
+    from agentrt.run.partial import RereadOutput
 
 E = TypeVar("E", bound=BaseEvent)
 Place = tuple[int, int]
@@ -65,14 +79,21 @@ async def _cancel_paused(storage: Storage, run_id: str, reason: str) -> bool:
 
 
 async def attach(
-    storage: Storage, stored: StoredRun, *, after: str | None = None, through_pauses: bool = False
+    storage: Storage,
+    stored: StoredRun,
+    *,
+    after: str | None = None,
+    through_pauses: bool = False,
+    definition: RunDefinition[Any] | None = None,
 ) -> AsyncGenerator[RunEvent, None]:
     """Yield the run's events after the cursor: each fact once, each character of a delta once, in order.
 
     Ends with the run's last event, and at `RunPaused` unless `through_pauses`. Leaving does not stop the run. A place
     whose events are not kept any more is answered by the run's last event alone, which holds the whole response.
+    `definition` tells the type of the answer, for `OutputPartial`, where the run is driven elsewhere.
     """
     place, run_id = parse_cursor(after), stored.run_id
+    output = await _reread(storage, run_id, definition, place)
     while True:
         run = live.get(run_id)
         if run is not None and run.journal.attachable and run.loop_is_here():
@@ -82,7 +103,11 @@ async def attach(
         async with aclosing(source) as events:
             async for event in events:
                 place = _after(event)
+                if output is not None and isinstance(event, OutputPartial) and event.run_id == run_id:
+                    continue
                 yield await whole(storage, event)
+                if output is not None and (partial := output.read(event)) is not None:
+                    yield partial
                 if event.run_id != run_id:
                     continue  # a member's, whose end is not the run's
                 if isinstance(event, RunPaused) and through_pauses:
@@ -91,6 +116,36 @@ async def attach(
                     break
                 if isinstance(event, LAST) or (isinstance(event, RunPaused) and await _is_paused(storage, event)):
                     return
+
+
+async def _reread(
+    storage: Storage, run_id: str, definition: RunDefinition[Any] | None, place: Place
+) -> RereadOutput | None:
+    """What makes `OutputPartial` events from the text of a typed answer, as far as it was read already."""
+    run = live.get(run_id)
+    if run is not None:
+        definition = run.definition
+    if definition is None or definition.response_model in (None, str) or definition.parser_model is not None:
+        return None
+    from agentrt.run.output_type import output_type  # which loads pydantic
+    from agentrt.run.partial import RereadOutput
+
+    output = RereadOutput(output_type(definition.response_model), run_id)
+    if place[1]:
+        stored = [event_from_json(text) for _, _, text in await storage.load_deltas(run_id)]
+        deltas = [*stored, *(run.journal.unstored if run is not None else ())]
+        texts = [text for delta in deltas if delta.run_id == run_id and (text := _before(delta, place))]
+        first = max((number for number, text in enumerate(texts) if not text.offset), default=0)  # of its model call
+        for text in texts[first:]:
+            output.read(text)
+    return output
+
+
+def _before(delta: BaseEvent, place: Place) -> DeltaEvent | None:
+    """As much of a delta as lies before a place; None when nothing does."""
+    if not isinstance(delta, DeltaEvent) or (delta.seq, delta.offset) >= place:
+        return None
+    return delta if delta.seq < place[0] else replace(delta, content=delta.content[: place[1] - delta.offset])
 
 
 async def _is_paused(storage: Storage, event: RunPaused) -> bool:

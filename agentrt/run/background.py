@@ -60,8 +60,11 @@ class RunHandle(Generic[Out]):
 
     async def events(self, *, after: str | None = None, through_pauses: bool = False) -> AsyncGenerator[RunEvent, None]:
         """Yield the run's events after a cursor, those that have been and those to come. Any number of times."""
-        stored = await load(self._run)
-        async for event in attach(self._run.storage, stored, after=after, through_pauses=through_pauses):
+        run = self._run
+        reading = attach(
+            run.storage, await load(run), after=after, through_pauses=through_pauses, definition=run.definition
+        )
+        async for event in reading:
             yield event
 
     async def cancel(self, reason: str = "cancelled", *, mode: CancelMode = "now") -> None:

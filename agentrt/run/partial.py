@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentrt.run.events import OutputPart, OutputPartial
+from agentrt.run.events import (
+    BaseEvent,
+    DeltaEvent,
+    ModelCallCompleted,
+    ModelCallReset,
+    ModelCallStarted,
+    OutputPart,
+    OutputPartial,
+    RunContent,
+)
 from agentrt.run.json_text import AfterThought, JsonScanner, Path
 from agentrt.run.output_type import WRAPPED, OutputType, unwrapped
 
@@ -62,3 +71,29 @@ class PartialOutput:
                 return
             self._parts.append(OutputPart(path=path, value=value))
         self._complete.append(path)
+
+
+class RereadOutput:
+    """The same for who reads a run from afar: the text is stored, and these events are made from it again."""
+
+    def __init__(self, type: OutputType, run_id: str) -> None:
+        self._type = type
+        self._run_id = run_id
+        self._partial = PartialOutput(type)
+
+    def read(self, event: BaseEvent) -> OutputPartial | None:
+        """Take the run's next event; return what there is to tell after it."""
+        told = None
+        if event.run_id != self._run_id:
+            return None
+        if isinstance(event, RunContent):
+            told = self._partial.feed(event.content)
+        elif isinstance(event, ModelCallCompleted):
+            told = self._partial.end()
+        elif isinstance(event, (ModelCallStarted, ModelCallReset)):
+            self._partial = PartialOutput(self._type)
+        if told is not None:
+            for name in ("run_id", "path", "agent_id", "session_id", "parent_run_id", "seq"):
+                setattr(told, name, getattr(event, name))
+            told.offset = event.offset + len(event.content) if isinstance(event, DeltaEvent) else 0
+        return told

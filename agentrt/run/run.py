@@ -360,9 +360,9 @@ class Run:
         """The response as it is stored: without the messages and the state, which have their own places."""
         response = self.response
         record = {
-            name: getattr(response, name)
-            for name in response.__dataclass_fields__
-            if name not in ("messages", "session_state") and getattr(response, name) is not None
+            name: value
+            for name in _RECORDED
+            if (value := getattr(response, name)) is not None and (name == "content" or value != [])
         }
         if response.member_responses:
             record["member_responses"] = [_without_messages(member) for member in response.member_responses]
@@ -427,6 +427,9 @@ class Run:
             context.team = context.agent
         elif self.team is not None and self.team.view is not None:
             context.team = self.team.view(self.team.context)
+
+
+_RECORDED = tuple(name for name in RunResponse.__dataclass_fields__ if name not in ("messages", "session_state"))
 
 
 def _without_messages(response: RunResponse[Any]) -> RunResponse[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, assert_type
 
@@ -45,6 +45,20 @@ async def a_model() -> None:
     async with agent.stream("New York") as run:
         assert_type(await run.result(), RunResponse[MovieScript])
     assert_type(await agent.acontinue_run(run_id="r"), RunResponse[MovieScript])
+
+
+async def given_to_one_run() -> None:
+    agent = Agent(model="openai:gpt-4.1", user_id="ada")
+    assert_type(await agent.arun("hi", response_model=MovieScript), RunResponse[MovieScript])
+    assert_type(await agent.arun("hi", response_model=list[Point], session_id="s"), RunResponse[list[Point]])
+    assert_type(agent.run("hi", response_model=MovieScript | Point).content, MovieScript | Point | None)
+    assert_type(agent.arun("hi", response_model=Movie, stream=True), RunStream[Movie])
+    assert_type(agent.stream("hi", response_model=int), RunStream[int])
+    assert_type((await (await agent.start("hi", response_model=Point)).result()).content, Point | None)
+    assert_type(await agent.arun("hi", run_id="r"), RunResponse[str])
+    typed = Agent(response_model=MovieScript)
+    assert_type(await typed.arun("hi", response_model=Point), RunResponse[Point])
+    assert_type(agent.run("hi", stream=True, response_model=Point), Iterator[RunEvent])
 
 
 def other_types() -> None:
