@@ -131,6 +131,14 @@ def content_block(content: Any, *, markdown: bool) -> TextBlock:
     return TextBlock(title=ANSWER, style="blue", text=clean(to_json(content)), data=True)
 
 
+def is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
 def step_block(step: Thought, *, full: bool, owner: str) -> TextBlock:
     """A step of reasoning: its title alone, or all of it."""
     confidence = f"{step.confidence:.0%} sure" if full and step.confidence is not None else ""

@@ -165,7 +165,7 @@ class Printer:
 
     def _member_response(self, event: RunCompleted) -> None:
         self._finish()
-        block = _blocks.content_block(event.content, markdown=self._markdown)
+        block = self._shown(event.content)
         block.title = f"{block.title} of {self._owner(event)}"
         self._screen.done(block)
 
@@ -187,7 +187,10 @@ class Printer:
     def _content(self, content: Any) -> None:
         if content is not None:
             self._finish()
-            self._screen.done(_blocks.content_block(content, markdown=self._markdown))
+            self._screen.done(self._shown(content))
+
+    def _shown(self, content: Any) -> TextBlock:
+        return _blocks.content_block(content, markdown=self._markdown)
 
     # --- ends ---------------------------------------------------------------------------------------------------
 
@@ -205,13 +208,14 @@ class Printer:
 
     def _close(self, response: RunResponse[Any]) -> None:
         """Print what of a response is not there yet: its answer, unless that was streamed, and how it ended."""
-        streamed = response.run_id in self._answered and isinstance(self._growing, TextBlock)
-        block = self._growing if streamed else None
+        growing = self._growing if response.run_id in self._answered else None
+        block = growing if isinstance(growing, TextBlock) else None
         if block is None or not isinstance(response.content, (str, type(None))):
-            if not streamed:
+            if block is not None and _blocks.is_json(block.text):
+                block.note = self._note(response)  # where it is printed for good; elsewhere the object takes its place
+            else:
                 self._finish()
-            if response.content is not None:
-                block = _blocks.content_block(response.content, markdown=self._markdown)
+            block = None if response.content is None else self._shown(response.content)
         if isinstance(block, TextBlock):
             block.title = "Refused" if response.is_refusal else block.title
             block.note = self._note(response)

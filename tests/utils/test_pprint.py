@@ -163,6 +163,19 @@ def test_a_paused_run_shows_what_it_waits_for():
         )
 
 
+def test_a_typed_answer_that_was_streamed_as_json_is_printed_once_with_its_note():
+    shown = plain(
+        [RunStarted(run_id="r"), *contents('{"city":', ' "Rome"}'), completed({"city": "Rome"}, elapsed_s=2.0)],
+        show_time=True,
+    )
+    assert shown == '{"city": "Rome"}\n(2.0 s)\n\n'
+
+
+def test_a_text_that_a_parser_model_made_an_object_of_is_followed_by_the_object():
+    shown = plain([RunStarted(run_id="r"), *contents("It is ", "Rome."), completed({"city": "Rome"})])
+    assert shown.startswith('It is Rome.\n\n{\n  "city": "Rome"\n}\n')
+
+
 def test_an_error_is_printed_after_what_was_streamed():
     events = [*contents("Hel"), RunError(run_id="r", content="overloaded [503]", error_type="ModelOverloaded")]
 
