@@ -388,7 +388,11 @@ asyncio.run(todo()) if asyncio.iscoroutinefunction(todo) else todo()
 def test_the_process_ends_quietly(moment: str):
     if moment == "after_a_fork" and not sys.platform.startswith("linux"):
         pytest.skip("needs fork and glibc")
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    # newer Pythons warn of each fork beside threads
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONWARNINGS": "ignore:This process:DeprecationWarning",
+    }
 
     done = subprocess.run(
         [sys.executable, "-c", LEAVING, moment], capture_output=True, text=True, timeout=30, env=environment
