@@ -16,6 +16,8 @@ SAMPLES: dict[str, Any] = {
     "amount": 3.5,
     "b": 289,
     "city": "Oslo",
+    "command": "echo done",
+    "dish": "soup",
     "item": "milk",
     "kind": "bug",
     "name": "milk",

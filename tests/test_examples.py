@@ -132,6 +132,55 @@ def test_user_input(run: Run) -> None:
     assert out.endswith('I was told: {"wish": "sun"}\n')
 
 
+def test_external_execution(run: Run) -> None:
+    out = run("external_execution.py", "y\n")
+    assert out.startswith("Run 'echo done'? [y/N] ")
+    assert "I was told: done" in out
+
+
+def test_reasoning_tools(run: Run) -> None:
+    out = run("reasoning_tools.py")
+    assert "Reasoning: some title" in out
+    assert out.endswith("- some title (None)\n")
+
+
+def test_chat_history(run: Run, scripted: Server) -> None:
+    assert run("chat_history.py").endswith("8 messages so far\n")
+    assert run("chat_history.py").endswith("16 messages so far\n")
+    assert "My favourite colour is teal." in str(scripted.bodies[-1]["messages"][:-4])
+
+
+def test_agentic_memory(run: Run) -> None:
+    out = run("agentic_memory.py")
+    assert "Known of john: ['some memory']\n" in out
+    assert "Known of mary: ['some memory']\n" in out
+
+
+def test_parser_model(run: Run, scripted: Server) -> None:
+    assert run("parser_model.py") == "some goal, in 1 days\n- some text\n- some text\n"
+    thinking, parsing = scripted.bodies
+    assert "response_format" not in thinking
+    assert "Take the plan out of the text." in str(parsing["messages"])
+
+
+def test_cache_workflow(run: Run, scripted: Server) -> None:
+    out = run("cache_workflow.py")
+    assert out.count("I was told: A joke about tea, please.\n") == 2
+    assert len(scripted.bodies) == 1
+
+
+def test_nightly_job(scripted: Server) -> None:
+    command = [sys.executable, str(EXAMPLES / "nightly_job.py")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=50)
+    first, _, second = done.stdout.partition("Process 2:\n")
+    assert "fetched the tickets" in first
+    assert first.endswith("ended with 1\n")
+    assert "fetched the tickets" not in second
+    assert "published: 17: I was told: Ticket 17: The parcel came broken. / 18: " in second
+    assert len(scripted.bodies) == 3
+
+
 def test_typed_output(run: Run) -> None:
     assert run("typed_output.py").splitlines() == ["bug: some title (urgent)", "['some text', 'some text']"]
 

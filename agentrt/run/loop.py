@@ -93,20 +93,24 @@ async def _enter(run: Run) -> RunResponse[Any] | None:
     except RunBusy:
         if not run.named:
             raise
-        stored = await load(run)
-        check_same(run, stored)
-        over = stored.status in (RunStatus.COMPLETED, RunStatus.CANCELLED)
-        if over or (stored.status is RunStatus.PAUSED and not run.decided):
-            return run.end_as(response_of(stored), stored.last_seq)
-        return await resume(run, stored)
+    else:
+        return await _announce_start(run)
+    stored = await load(run)
+    check_same(run, stored)
+    over = stored.status in (RunStatus.COMPLETED, RunStatus.CANCELLED)
+    if over or (stored.status is RunStatus.PAUSED and not run.decided):
+        return run.end_as(response_of(stored), stored.last_seq)
+    return await resume(run, stored)
+
+
+async def _announce_start(run: Run) -> None:
     if run.code is not None:
         run.fact(WorkflowStarted(content=run.messages[0].content))
         await run.journal.write()
-        return None
+        return
     run.fact(RunStarted(model=f"{run.model.provider}:{run.model.id}"))  # written with the start of its first model call
     for event in run.opening:
         run.fact(event)
-    return None
 
 
 async def _turns(run: Run) -> None:
