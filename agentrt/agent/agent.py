@@ -36,7 +36,8 @@ from agentrt.sessions import Sessions
 from agentrt.utils.log import library_logger
 
 if TYPE_CHECKING:
-    from agentrt.memory.base import RunMemory
+    from agentrt.memory.base import RunMemory, SessionSummary, UserMemory
+    from agentrt.memory.memory import Memory
     from agentrt.run.code import Code
     from agentrt.storage.base import Storage
     from agentrt.tools.function import Function
@@ -445,6 +446,24 @@ class Agent(RunDefinition[Out]):
         session_id = session_id or self._current_session()
         return _sync.call(self.aget_messages_for_session, session_id, instead="aget_messages_for_session")
 
+    async def aget_user_memories(self, user_id: str | None = None) -> list[UserMemory]:
+        """Return what the agent's memory knows of a user, the memory changed last first. `user_id` as in `arun`."""
+        return await self._memory().aget_user_memories(user_id or self.user_id)
+
+    def get_user_memories(self, user_id: str | None = None) -> list[UserMemory]:
+        """`aget_user_memories`, from code that is not async."""
+        return self._memory().get_user_memories(user_id or self.user_id)
+
+    async def aget_session_summary(
+        self, session_id: str | None = None, user_id: str | None = None
+    ) -> SessionSummary | None:
+        """Return the summary of a session, of the session this context is in by default; None if there is none."""
+        return await self._memory().aget_session_summary(session_id or self._current_session(), user_id or self.user_id)
+
+    def get_session_summary(self, session_id: str | None = None, user_id: str | None = None) -> SessionSummary | None:
+        """`aget_session_summary`, from code that is not async."""
+        return self._memory().get_session_summary(session_id or self._current_session(), user_id or self.user_id)
+
     # --- definitions ---------------------------------------------------------------------------------------------
 
     def as_tool(self, name: str | None = None, description: str | None = None, **options: Any) -> Function:
@@ -642,6 +661,10 @@ class Agent(RunDefinition[Out]):
         view = self.copy()
         view.__dict__.update(_run=run, _context=context, _original=self._self())
         return view
+
+    def _memory(self) -> Memory:
+        given = cast("Memory | None", self.memory)
+        return given if given is not None else _views.own_memory(self._record())
 
     def _storage(self) -> Storage:
         return self.storage or _views.own_storage(self._record())

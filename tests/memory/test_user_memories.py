@@ -361,6 +361,16 @@ async def test_an_agent_without_a_memory_has_one_of_its_own():
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
+async def test_an_agent_tells_what_its_memory_holds():
+    agent = Agent(model=note_all(), enable_user_memories=True, enable_session_summaries=True)
+    await agent.arun("I ski", user_id="u1", session_id="s1")
+    assert [known.memory for known in await agent.aget_user_memories("u1")] == ["I ski"]
+    assert await agent.aget_user_memories("u2") == []
+    summary = await agent.aget_session_summary()
+    assert summary is not None
+    assert (summary.session_id, summary.user_id) == ("s1", "u1")
+
+
 async def test_an_update_is_a_run_with_events_of_its_own():
     memory = await two_users(calling(("add_memory", {"memory": "Ann skis"})))
     agent = agent_with(memory, name="helper")
