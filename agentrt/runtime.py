@@ -118,7 +118,11 @@ class Runtime:
         self, run_id: str, *, after: str | None = None, through_pauses: bool = False
     ) -> AsyncGenerator[RunEvent, None]:
         """Yield a run's events after a cursor, stored ones and then live ones, whoever drives it. See `RunHandle`."""
-        async for event in attach(self.storage, await self._load(run_id), after=after, through_pauses=through_pauses):
+        stored = await self._load(run_id)
+        known = self._agents.get(stored.agent_id or "")
+        definition = known if isinstance(known, Agent) else None
+        reading = attach(self.storage, stored, after=after, through_pauses=through_pauses, definition=definition)
+        async for event in reading:
             yield event
 
     async def continue_run(self, run_id: str, **options: Unpack[ContinueOptions]) -> RunResponse[Any]:

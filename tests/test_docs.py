@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from agentrt.errors import AgentRTError
+from agentrt.testing.model_contracts import model_checks
 from tests import scripted_chat
 from tests.http_server import Server
+from tests.models.dialects import DIALECTS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -34,6 +36,15 @@ def tables() -> Any:
 def test_its_tables_are_those_of_the_code(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert tables().fill(text) == text, "out of date: run `python docs/tables.py`"
+
+
+def test_the_conformance_table_has_each_check_and_each_dialect() -> None:
+    """That what it says is so is for tests/models/test_conformance.py."""
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    head, _, *rows = re.findall(r"^\| (.*) \|$", page.partition("<!-- conformance")[2], re.MULTILINE)
+    assert head.split(" | ")[1:] == [dialect.name for dialect in DIALECTS]
+    assert [row.split(" | ")[0] for row in rows] == [check.__name__.replace("_", " ") for check in model_checks]
+    assert {cell for row in rows for cell in row.split(" | ")[1:]} == {"yes", "-"}
 
 
 def test_what_the_tables_say_is_about_fields_there_are() -> None:

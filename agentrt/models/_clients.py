@@ -24,7 +24,7 @@ class SDKClient:
 
 
 @dataclass(slots=True, eq=False)
-class Transport:
+class HTTPClient:
     """An HTTP client and the models that use it."""
 
     http: Any
@@ -35,15 +35,15 @@ class LoopClients:
     """The clients of one event loop."""
 
     def __init__(self) -> None:
-        self._transports: dict[Hashable, Transport] = {}
+        self._http_clients: dict[Hashable, HTTPClient] = {}
         self._sdk_clients: dict[Hashable, SDKClient] = {}
         self.keeper: AsyncGenerator[None, None] | None = None
 
-    def transport(self, key: Hashable, make: Callable[[], Any], user: object) -> Any:
+    def http_client(self, key: Hashable, make: Callable[[], Any], user: object) -> Any:
         """The HTTP client for `key`, made if need be; `user` is a model that now uses it."""
-        found = self._transports.get(key)
+        found = self._http_clients.get(key)
         if found is None:
-            found = self._transports[key] = Transport(make())
+            found = self._http_clients[key] = HTTPClient(make())
         found.users.add(user)
         return found.http
 
@@ -59,25 +59,25 @@ class LoopClients:
 
     async def release(self, user: object) -> None:
         """`user` is done: close the HTTP clients that nobody else uses."""
-        for key, transport in list(self._transports.items()):
-            if user in transport.users:
-                transport.users.discard(user)
-                if not transport.users:
-                    del self._transports[key]
-                    await self._close(transport)
+        for key, shared in list(self._http_clients.items()):
+            if user in shared.users:
+                shared.users.discard(user)
+                if not shared.users:
+                    del self._http_clients[key]
+                    await self._close(shared)
 
     async def close(self) -> None:
-        transports = list(self._transports.values())
-        self._transports.clear()
-        for transport in transports:
-            await self._close(transport)
+        everything = list(self._http_clients.values())
+        self._http_clients.clear()
+        for shared in everything:
+            await self._close(shared)
         self._sdk_clients.clear()
 
-    async def _close(self, transport: Transport) -> None:
+    async def _close(self, shared: HTTPClient) -> None:
         for key, found in list(self._sdk_clients.items()):
-            if found.http is transport.http:
+            if found.http is shared.http:
                 del self._sdk_clients[key]
-        await transport.http.aclose()
+        await shared.http.aclose()
 
 
 _of_loop: dict[asyncio.AbstractEventLoop, LoopClients] = {}

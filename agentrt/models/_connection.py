@@ -11,6 +11,7 @@ import re
 import select
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias, cast
 
 import httptools
@@ -20,34 +21,60 @@ MAX_HEAD_BYTES = 128 * 1024
 """A response whose status line and headers are longer is refused."""
 MAX_WAITING_BYTES = 256 * 1024
 """No more is read from the socket while this much of a body waits for its reader."""
+PATIENCE_S = 0.3
+"""How long an address of a server is tried before the next one. The last is waited for."""
 
-_KEEP_ALIVE: list[tuple[int, int]] = [
+_SOCKET_OPTIONS = [
     # without them a firewall forgets a connection on which a model is silent for minutes
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
-    *(
-        (socket.IPPROTO_TCP, getattr(socket, name))
-        for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL")
-        if hasattr(socket, name)
-    ),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *((socket.IPPROTO_TCP, getattr(socket, name, None), 60) for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL")),
 ]
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_NAMES = re.compile(_TOKEN + rb"*")
-_HEAD = re.compile(rb"[A-Z]+ [!-~]+ HTTP/1\.1\r\n(?:" + _TOKEN + rb"+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*\r\n")
+_HEADER = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n"
+_HEAD = re.compile(rb"[A-Z]+ [!-~]+ HTTP/1\.1\r\n(?:%s)*\r\n" % _HEADER)
 
 
 Origin: TypeAlias = tuple[str, str, int]
 """Scheme, host and port of a server."""
 
 
-def encode(request: httpx2.Request) -> bytes:
+def encode(request: httpx2.Request, body: bytes) -> bytes:
     """The request as it is sent. Raises `LocalProtocolError` for a header that could be taken for more than it is."""
     headers = request.headers.raw
     lines = [b"%s: %s\r\n" % header for header in headers]
     head = b"".join([b"%s %s HTTP/1.1\r\n" % (request.method.encode(), request.url.raw_path), *lines, b"\r\n"])
-    names = b"".join([name for name, _ in headers])
-    if not (_HEAD.fullmatch(head) and _NAMES.fullmatch(names) and head.count(b"\n") == len(headers) + 2):
-        raise httpx2.LocalProtocolError("Illegal character in the URL or in a header's name or value")
-    return head + request.content
+    # what matches as a whole may still have more lines than there are headers, or a name that ends elsewhere
+    if not _HEAD.fullmatch(head) or head.count(b"\n") != len(headers) + 2 or b":" in b"".join([n for n, _ in headers]):
+        wrong = [name for (name, _), line in zip(headers, lines, strict=True) if not re.fullmatch(_HEADER, line)]
+        where = f"the header {wrong[0].decode('latin-1')!r}" if wrong else "the URL or a header's name"
+        raise httpx2.LocalProtocolError(f"A character that HTTP does not allow is in {where}")
+    return head + body
+
+
+async def connected(host: str, port: int) -> socket.socket:
+    """A socket that is connected to the first address that answers. Raises `OSError`.
+
+    asyncio's own race between addresses (happy eyeballs) loses sockets when it is cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failures: list[OSError] = []
+    for number, (family, kind, protocol, _, address) in enumerate(addresses, 1):
+        found = socket.socket(family, kind, protocol)
+        try:
+            found.setblocking(False)
+            async with asyncio.timeout(PATIENCE_S if number < len(addresses) else None):
+                await loop.sock_connect(found, address)
+            return found
+        except OSError as error:
+            found.close()
+            failures.append(error)
+        except BaseException:
+            found.close()
+            raise
+    raise failures[0] if len(failures) == 1 else OSError("; ".join(str(error) or "no answer" for error in failures))
 
 
 class Connection(asyncio.Protocol):
@@ -77,8 +104,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self._among.add(self)
-        for level, option in _KEEP_ALIVE:
-            transport.get_extra_info("socket").setsockopt(level, option, 1 if level == socket.SOL_SOCKET else 60)
+        for level, option, value in _SOCKET_OPTIONS:
+            with suppress(OSError):  # not everywhere
+                if option is not None:
+                    transport.get_extra_info("socket").setsockopt(level, option, value)
 
     def data_received(self, data: bytes) -> None:
         if self.exchange is None:
@@ -221,9 +250,10 @@ class Exchange(httpx2.AsyncByteStream):
 
     async def _wait(self, what: str, error: type[httpx2.TimeoutException]) -> None:
         """Wait for `wake`; raise `error` when that takes too long."""
-        self._waiter = waiter = self._connection.loop.create_future()
+        loop = self._connection.loop
+        self._waiter = waiter = loop.create_future()
         seconds = self._timeouts.get(what)
-        timer = None if seconds is None else self._connection.loop.call_later(seconds, _expire, waiter, error, seconds)
+        timer = None if seconds is None else loop.call_later(seconds, _expire, waiter, error, seconds)
         try:
             await waiter
         finally:
@@ -264,7 +294,7 @@ class Exchange(httpx2.AsyncByteStream):
 
 def _expire(waiter: asyncio.Future[None], error: type[httpx2.TimeoutException], seconds: float) -> None:
     if not waiter.done():
-        waiter.set_exception(error(f"Nothing for {seconds:g} s"))
+        waiter.set_exception(error(f"The server was silent for {seconds:g} s"))
 
 
 def _readable(descriptor: int) -> bool:

@@ -86,7 +86,7 @@ class SDKModel(Model):
         try:
             http = self.http_client
             if http is None:
-                http = clients.transport((self.sdk, self.base_url), _http_client, self)
+                http = clients.http_client((self.sdk, self.base_url), _http_client, self)
             key = (self.sdk, http, *self.client_options(), variables)
             ours = self.http_client is None and not callable(self.api_key)
             return clients.sdk_client(key, http, lambda: self.make_sdk_client(http), ours=ours)

@@ -6,7 +6,7 @@ import base64
 import mimetypes
 from pathlib import Path
 
-from agentrt.media import Media
+from agentrt.media import File, Media
 from agentrt.models.message import Message
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -49,11 +49,20 @@ def mime_type(media: Media, content: bytes, default: str) -> str:
     """The type that was given, else the one of the file's name, else the one that its first bytes tell."""
     if media.mime_type is not None:
         return media.mime_type
-    if media.data is None and (guess := mimetypes.guess_type(file_name(media))[0]):
+    name = media.name if isinstance(media, File) and media.name else file_name(media)
+    if guess := mimetypes.guess_type(name)[0]:
         return guess
     if content[:4] == b"RIFF":
         return "image/webp" if content[8:12] == b"WEBP" else "audio/wav"
-    return next((kind for signature, kind in _SIGNATURES if content.startswith(signature)), default)
+    known = next((kind for signature, kind in _SIGNATURES if content.startswith(signature)), None)
+    return known or ("text/plain" if isinstance(media, File) and _is_text(content) else default)
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        return "\0" not in content.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def base64_text(content: bytes) -> str:

@@ -25,7 +25,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=
 
 
 async def post(sdk: SDKClient, path: str, body: dict[str, Any], options: dict[str, Any], *, stream: bool) -> Any:
-    """Send a request; the response, unread when `stream`, else read. Raises the SDK's errors, and `httpx2`'s none."""
+    """Send a request; the response, unread when `stream`, else read. Raises the SDK's errors."""
     try:
         return await _post(sdk, path, body, options, stream=stream)
     except UnicodeEncodeError:
@@ -58,8 +58,7 @@ def _encoded(body: dict[str, Any]) -> bytes | None:
 def _is_plain(client: Any) -> bool:
     return (
         f"{client.__class__.__module__}.{client.__class__.__qualname__}" in PLAIN
-        and client.custom_auth is None  # it gives each request a token
-        and getattr(client, "_tracer", None) is None  # and this a span
+        and client.custom_auth is None  # it would give each request a token
         and hasattr(client, "_make_status_error_from_response")
     )
 
@@ -95,7 +94,10 @@ class Prepared:
             response = await self._http.send(request, stream=stream)
             if response.is_success:
                 return response
-            await response.aread()
+            try:
+                await response.aread()
+            finally:
+                await response.aclose()
         except httpx2.TimeoutException as error:
             raise self._sdk.APITimeoutError(request=request) from error
         except httpx2.RequestError as error:

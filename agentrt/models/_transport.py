@@ -11,18 +11,18 @@ import asyncio
 import os
 import ssl
 import sys
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
 import httpx2
 
-from agentrt.models._connection import Connection, Exchange, Origin, encode
+from agentrt.models._connection import Connection, Exchange, Origin, connected, encode
+from agentrt.models._tls import TLS
 
 TIMEOUT = httpx2.Timeout(600, connect=5)
 LIMITS = httpx2.Limits(max_connections=1000, keepalive_expiry=30)
 """The SDKs keep 100 idle connections for 5 s: many a tool takes longer, and 500 runs would open 400 anew each turn."""
-HAPPY_EYEBALLS_S = 0.25
 
 
 class Client(httpx2.AsyncClient):
@@ -45,8 +45,12 @@ def ssl_context() -> ssl.SSLContext:
 
 @lru_cache(1)
 def _ssl_context(*_: str | None) -> ssl.SSLContext:
-    context = httpx2.create_ssl_context()
+    try:
+        context = httpx2.create_ssl_context()
+    except OSError as error:
+        raise httpx2.ConnectError(f"No certificates in SSL_CERT_FILE or SSL_CERT_DIR: {error}") from None
     context.set_alpn_protocols(["http/1.1"])
+    context.options |= ssl.OP_NO_RENEGOTIATION  # then what is to be written never waits for what is read
     return context
 
 
@@ -67,7 +71,7 @@ class Transport(httpx2.AsyncBaseTransport):
             if self._httpx2 is None:
                 self._httpx2 = httpx2.AsyncHTTPTransport(verify=ssl_context(), limits=self._limits)
             return await self._httpx2.handle_async_request(request)
-        data = encode(request)
+        data = encode(request, await request.aread())
         timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
         await self._acquire(timeouts.get("pool"))
         try:
@@ -116,16 +120,16 @@ class Transport(httpx2.AsyncBaseTransport):
 
     async def _connect(self, url: httpx2.URL, seconds: float | None) -> Connection:
         scheme, host, port = origin = _origin(url)
-        loop = asyncio.get_running_loop()
-        options: dict[str, Any] = {"ssl": ssl_context()} if scheme == "https" else {}
-        if isinstance(loop, asyncio.BaseEventLoop):  # other loops try a host's addresses in turn
-            options["happy_eyeballs_delay"] = HAPPY_EYEBALLS_S
+        connection = Connection(origin, self._open)
+        secured = TLS(connection, ssl_context(), host) if scheme == "https" else None
         try:
             async with asyncio.timeout(seconds):
-                make = partial(Connection, origin, self._open)
-                _, connection = await loop.create_connection(make, host, port, **options)
+                found = await connected(host, port)
+                await connection.loop.create_connection(lambda: secured or connection, sock=found)
+                if secured is not None:
+                    await secured.begin()
         except TimeoutError as error:
-            raise httpx2.ConnectTimeout(str(error) or f"No connection to {host}:{port} in {seconds:g} s") from error
+            raise httpx2.ConnectTimeout(str(error) or f"No connection to {host}:{port} in {seconds:g} s") from None
         except OSError as error:
             raise httpx2.ConnectError(str(error)) from error
         return connection

@@ -140,7 +140,8 @@ ModelDelta: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a model takes. What is missing is replaced by the engine (schema → JSON mode → prompt), never ignored."""
+    """What a model takes. What is missing is replaced by the engine (schema → output tool → JSON mode → prompt), never
+    ignored."""
 
     tools: bool = True
     output_schema: bool = True
@@ -189,6 +190,10 @@ class Model(Definition):
     def capable(self) -> Capabilities:
         """What this model takes: `capabilities` if given, else what is known of its family."""
         return self.capabilities or Capabilities()
+
+    def takes_schema(self, schema: dict[str, Any]) -> bool:
+        """Can an answer be held to this schema, where `capable()` says that it can be to one?"""
+        return True
 
     def may_answer(self) -> Sequence[Model]:
         """The models one of which answers a call: it alone, unless it asks others."""

@@ -87,6 +87,9 @@ class FallbackModel(Model):
                 failures.append(error)
                 log.warning("%s:%s failed (%s); asking the next model", model.provider, model.id, error)
 
+    def takes_schema(self, schema: dict[str, Any]) -> bool:
+        return all(model.takes_schema(schema) for model in self.models)
+
     def may_answer(self) -> Sequence[Model]:
         return [one for model in self.models for one in model.may_answer()]
 

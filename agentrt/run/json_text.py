@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeAlias, cast
 
 Path: TypeAlias = "tuple[str | int, ...]"
 
+DEEPEST = 200
+"""How deep values may be nested: what is finished is told by its path, at a cost that grows with that."""
 _OPENING = re.compile(r"[{\[]")
 _GAP = re.compile(r"[ \t\r\n]*")
 _PLAIN = re.compile(r'[^"\\]*')
@@ -149,6 +151,10 @@ class JsonScanner:
         return self._break(at)
 
     def _push(self, char: str, at: int) -> int:
+        if len(self._stack) == DEEPEST:
+            self._broken = len(self._stack)
+            self._stack.clear()
+            return at  # to be passed over
         self._stack.append(_Open({} if char == "{" else []))
         return at + 1
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentrt.errors import OutputValidationError
-from agentrt.models.base import Capabilities, ModelRequest, OutputSpec, ToolSpec
+from agentrt.models.base import Capabilities, Model, ModelRequest, OutputSpec, ToolSpec
 from agentrt.run.json_text import values_in
 from agentrt.run.output_type import OutputType, output_type, unwrapped
 from agentrt.run.partial import PartialOutput
@@ -27,16 +27,15 @@ class Output:
     prompt: str | None = None
 
     @classmethod
-    def of(
-        cls, given: Any, capable: Capabilities, tools: Collection[str] = (), *, use_json_mode: bool = False
-    ) -> Output:
+    def of(cls, given: Any, model: Model, tools: Collection[str] = (), *, use_json_mode: bool = False) -> Output:
         """Choose the best that the model takes: a schema, a tool that takes the answer, JSON mode, the prompt alone.
 
         `tools` are the names of the run's own. Raises `ConfigurationError` for a type that no model can be asked for.
         """
-        of = output_type(given)
+        of, capable = output_type(given), model.capable()
         if not use_json_mode:
-            if capable.output_schema and (capable.output_schema_with_tools or not tools):
+            native = capable.output_schema and (capable.output_schema_with_tools or not tools)
+            if native and model.takes_schema(of.schema):
                 return cls(of, spec=OutputSpec(name=of.name, schema=of.schema))
             if capable.tools:
                 name = TOOL

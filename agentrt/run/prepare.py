@@ -175,9 +175,9 @@ async def fit_out(run: Run) -> None:
         in_json_mode = definition.use_json_mode
         if definition.parser_model is not None:
             parser = _model(definition.parser_model)
-            run.parser = parser, Output.of(definition.response_model, parser.capable(), use_json_mode=in_json_mode)
+            run.parser = parser, Output.of(definition.response_model, parser, use_json_mode=in_json_mode)
         else:
-            run.output = Output.of(definition.response_model, model.capable(), run.tools, use_json_mode=in_json_mode)
+            run.output = Output.of(definition.response_model, model, run.tools, use_json_mode=in_json_mode)
 
 
 def _model(given: Model | str | None) -> Model:

@@ -74,7 +74,7 @@ async def reason(run: Run, model: Model) -> None:
 async def _plan(run: Run, model: Model, planner: _Planner) -> None:
     definition = run.definition
     least, most = definition.reasoning_min_steps, definition.reasoning_max_steps
-    output = Output.of(Plan, model.capable())
+    output = Output.of(Plan, model)
     messages = _asked(run, output, PROMPT.format(least=least, most=most))
     while len(planner.steps) < most and last_turn(run) is None:
         request = ModelRequest(messages=messages, stream=run.stream)

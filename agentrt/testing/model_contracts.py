@@ -38,7 +38,7 @@ from agentrt.models.message import FinishReason, Message, ToolCall, Usage
 from agentrt.storage.codec import dump_messages, load_messages
 from agentrt.testing._loopback import Loopback, Reply
 
-__all__ = ["Answer", "Dialect", "Heard", "ModelCheck", "NotSpoken", "model_checks"]
+__all__ = ["Answer", "Dialect", "Heard", "ModelCheck", "NotSpoken", "conformance", "model_checks"]
 
 SIGNATURE = "c2lnbmF0dXJlLW9mLXRoZS1yZWFzb25pbmc="
 SECONDS = 20
@@ -218,6 +218,27 @@ async def _staged(dialect: Dialect) -> AsyncGenerator[Stage, None]:
             await model.aclose()
 
 
+async def conformance(dialects: Sequence[Dialect]) -> str:
+    """Return a Markdown table of all checks and what these dialects' adapters make of them.
+
+    `yes`, `-` where the protocol has no words for it, else the error that shows how the contract is broken.
+    """
+    rows = [["", *(dialect.name for dialect in dialects)], ["---"] * (len(dialects) + 1)]
+    for check in model_checks:
+        rows.append([check.__name__.replace("_", " "), *[await _verdict(check, dialect) for dialect in dialects]])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+async def _verdict(check: ModelCheck, dialect: Dialect) -> str:
+    try:
+        await check(dialect)
+    except NotSpoken:
+        return "-"
+    except Exception as error:  # whatever the adapter raised is what there is to tell
+        return f"{type(error).__name__}: {error}".replace("|", "\\|").splitlines()[0]
+    return "yes"
+
+
 def _check(function: Callable[[Stage], Awaitable[None]]) -> Callable[[Stage], Awaitable[None]]:
     @functools.wraps(function)
     async def checked(dialect: Dialect) -> None:
@@ -279,9 +300,17 @@ async def unicode_split_at_every_byte(stage: Stage) -> None:
 
 
 @_check
-async def keep_alive_comments(stage: Stage) -> None:
-    stage.stream(*(piece for event in stage.dialect.events(TEXT) for piece in (b": keep-alive\n\n", event)))
-    assert (await stage.ask()).text == "".join(TEXT.text)
+async def what_only_keeps_the_connection_alive(stage: Stage) -> None:
+    for idle in (b": keep-alive\n\n", b"event: ping\ndata:\n\n", b"data:\n\n", b"event: heartbeat\n\n", b"\n\n"):
+        stage.stream(*(piece for event in stage.dialect.events(TEXT) for piece in (idle, event)))
+        assert (await stage.ask()).text == "".join(TEXT.text)
+
+
+@_check
+async def lines_that_end_otherwise(stage: Stage) -> None:
+    for end in (b"\r\n", b"\r"):
+        stage.stream(*(event.replace(b"\n", end) for event in stage.dialect.events(TEXT)))
+        assert (await stage.ask()).text == "".join(TEXT.text)
 
 
 @_check

@@ -14,10 +14,12 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from agentrt import errors
+from agentrt import Agent, errors
 from agentrt.models.anthropic import Claude
 from agentrt.models.base import (
+    CitationDelta,
     FinishDelta,
     ModelDelta,
     ModelRequest,
@@ -121,7 +123,11 @@ def events(content: list[dict[str, Any]], stop_reason: str = "end_turn", **field
 def _streamed(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     match block["type"]:
         case "text":
-            return block | {"text": ""}, [{"type": "text_delta", "text": piece} for piece in _halves(block["text"])]
+            opened, cited = block | {"text": ""}, block.get("citations", ())
+            if cited:
+                opened |= {"citations": []}
+            deltas: list[dict[str, Any]] = [{"type": "citations_delta", "citation": citation} for citation in cited]
+            return opened, [{"type": "text_delta", "text": piece} for piece in _halves(block["text"])] + deltas
         case "thinking":
             pieces = [{"type": "thinking_delta", "thinking": piece} for piece in _halves(block["thinking"])]
             signature = {"type": "signature_delta", "signature": block["signature"]}
@@ -155,6 +161,36 @@ ANSWERS: dict[str, tuple[list[dict[str, Any]], str]] = {
         "tool_use",
     ),
     "thinking": (THOUGHTFUL, "tool_use"),
+    "cited": (
+        [
+            {"type": "text", "text": "High at "},
+            {
+                "type": "text",
+                "text": "noon 🌊",
+                "citations": [
+                    {
+                        "type": "char_location",
+                        "cited_text": "noon",
+                        "document_index": 0,
+                        "document_title": "Tides",
+                        "start_char_index": 3,
+                        "end_char_index": 7,
+                        "file_id": None,
+                    },
+                    {
+                        "type": "page_location",
+                        "cited_text": "12",
+                        "document_index": 1,
+                        "document_title": None,
+                        "start_page_number": 1,
+                        "end_page_number": 2,
+                        "file_id": None,
+                    },
+                ],
+            },
+        ],
+        "end_turn",
+    ),
     "search": (
         [
             {"type": "text", "text": "Let me search."},
@@ -243,6 +279,8 @@ async def test_a_stream_adds_up_to_what_the_sdk_makes_of_it(server: Server, clau
         assert [
             part | ({"input": calls[part["id"]]} if part.get("id") in calls else {}) for part in ours.parts
         ] == blocks
+    cited = [citation for block in blocks for citation in block.get("citations") or ()]
+    assert [delta.citation for delta in deltas if isinstance(delta, CitationDelta)] == cited
     assert only(deltas, FinishDelta).raw == theirs.stop_reason
     assert only(deltas, UsageDelta).usage.output_tokens == theirs.usage.output_tokens
 
@@ -626,6 +664,39 @@ async def test_a_typed_answer_is_asked_for_natively(server: Server):
         "effort": "high",
         "format": {"type": "json_schema", "schema": schema | {"additionalProperties": False}},
     }
+
+
+class Tree(BaseModel):
+    name: str
+    below: list[Tree] = []
+
+
+@pytest.mark.parametrize(
+    ("model_id", "kind", "said", "thinking"),
+    [
+        ("claude-sonnet-4-5", dict[str, int], {"a": 1}, None),
+        ("claude-sonnet-4-5", Tree, {"name": "a", "below": [{"name": "b"}]}, None),
+        ("claude-sonnet-4-5", dict[str, int], {"a": 1}, 2000),
+        ("claude-3-opus-20240229", list[int], [1], None),
+    ],
+    ids=["free keys", "recursion", "while it thinks", "an old model"],
+)
+@both_ways
+async def test_a_type_that_can_not_be_said_natively_is_asked_for_by_a_tool(
+    server: Server, claude: Claude, stream: bool, model_id: str, kind: Any, said: Any, thinking: int | None
+):
+    given = said if kind is Tree else {"value": said}
+    call = {"type": "tool_use", "id": "toolu_1", "name": "final_answer", "input": given}
+    script(server, [call], "tool_use", stream=stream)
+    agent = Agent(model=claude.copy(id=model_id, thinking=thinking), response_model=kind)
+
+    content = (await agent.stream("hi").result()).content if stream else (await agent.arun("hi")).content
+
+    assert content == (Tree.model_validate(said) if kind is Tree else said)
+    (body,) = server.bodies
+    assert [tool["name"] for tool in body["tools"]] == ["final_answer"]
+    assert "output_config" not in body
+    assert body.get("tool_choice") == (None if thinking else {"type": "tool", "name": "final_answer"})
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from agentrt.testing.model_contracts import (
     REASONED_CALL,
     TEXT,
     TWO_CALLS,
+    UNICODE,
     Answer,
     ModelCheck,
     NotSpoken,
@@ -33,7 +34,16 @@ def few_certificates(monkeypatch: pytest.MonkeyPatch, one_certificate: Path) -> 
 
 
 REFUSED = Answer(refusal="I can't help with that.", finish="refusal")
-ANSWERS = [TEXT, TWO_CALLS, CALL_AFTER_TEXT, REASONED, REASONED_CALL, REFUSED, Answer(text=["Cut"], finish="length")]
+ANSWERS = {
+    "text": TEXT,
+    "calls": TWO_CALLS,
+    "both": CALL_AFTER_TEXT,
+    "reasoned": REASONED,
+    "tools": REASONED_CALL,
+    "unicode": UNICODE,
+    "refused": REFUSED,
+    "cut": Answer(text=["Cut"], finish="length"),
+}
 
 
 @dialects
@@ -46,15 +56,18 @@ async def test_the_adapter_keeps_the_contract(check: ModelCheck, dialect: Any):
 
 
 @dialects
-@pytest.mark.parametrize("answer", ANSWERS, ids=["text", "calls", "both", "reasoned", "tools", "refused", "cut"])
-async def test_it_hears_what_the_providers_own_sdk_hears(dialect: Any, answer: Answer):
+@pytest.mark.parametrize("bytewise", [False, True], ids=["whole events", "byte by byte"])
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+async def test_it_hears_what_the_providers_own_sdk_hears(dialect: Any, answer: Answer, bytewise: bool):
     if dialect.name in ("chat", "responses") and answer.finish == "length":
         pytest.skip("the SDK raises, or keeps nothing")
     if dialect.name == "gemini" and answer.refusal:
         pytest.skip("not in this protocol")
     async with asyncio.timeout(20), Loopback() as server:
+        events = dialect.events(answer)
+        pieces = [bytes([one]) for event in events for one in event] if bytewise else events
         for _ in range(2):
-            server.replies.append(Reply(pieces=dialect.events(answer)))
+            server.replies.append(Reply(pieces=pieces))
         model = dialect.model(server.url)
         ours = await collect(model)
         sdks = await dialect.told(server.url)

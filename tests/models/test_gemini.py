@@ -283,6 +283,55 @@ async def test_finish_reasons_are_said_in_our_words(
     assert (finish.reason, finish.raw) == (reason, raw)
 
 
+PIECES: list[dict[str, Any]] = [
+    {"functionCall": {"id": "f1", "name": "order", "willContinue": True}, "thoughtSignature": "c2ln"},
+    {"functionCall": {"partialArgs": [{"jsonPath": "$.kind", "stringValue": "fi", "willContinue": True}],
+                      "willContinue": True}},
+    {"functionCall": {"partialArgs": [{"jsonPath": "$.kind", "stringValue": "sh 🐟"},
+                                      {"jsonPath": "$.items[0].qty", "numberValue": 2.0},
+                                      {"jsonPath": "$.items[0].price", "numberValue": 2.5},
+                                      {"jsonPath": "$.items[1]['a \\'b\\'']", "boolValue": False},
+                                      {"jsonPath": "$.note", "nullValue": "NULL_VALUE"}],
+                      "willContinue": True}},
+    {"functionCall": {}},
+    {"functionCall": {"name": "ping", "args": {}}},
+]  # fmt: skip
+
+
+async def test_arguments_that_come_one_by_one_are_one_call(server: Server, gemini: Gemini):
+    server.add(body=sse(*(chunk([part]) for part in PIECES), chunk([], "STOP")))
+    server.add(body=sse(chunk([{"text": "Done."}], "STOP")))
+
+    found = await collect(gemini)
+
+    assert [(id, name, json.loads(arguments)) for id, name, arguments in found.calls] == [
+        ("f1", "order", {"kind": "fish 🐟", "items": [{"qty": 2, "price": 2.5}, {"a 'b'": False}], "note": None}),
+        ("", "ping", {}),
+    ]
+    said = assembled(found)
+    results = [Message(role="tool", tool_call_id=call.id, content="ok") for call in said.tool_calls or ()]
+    await collect(gemini, messages=[Message(role="user", content="hello"), said, *results])
+    sent = server.bodies[-1]["contents"][1]["parts"]
+    assert sent[0] == {
+        "functionCall": {"id": "f1", "name": "order", "args": json.loads(found.calls[0][2])},
+        "thoughtSignature": "c2ln",
+    }
+
+
+async def test_a_call_that_is_not_ended_is_not_a_call(server: Server, gemini: Gemini):
+    server.add(body=sse(*(chunk([part]) for part in PIECES[:3]), chunk([], "STOP")))
+    with pytest.raises(errors.ToolUseFailed):
+        await collect(gemini)
+
+
+@pytest.mark.parametrize("path", ["kind", "$", "$.items[-1]", "$..kind", "$.items[99999999999]"])
+async def test_a_piece_of_a_call_without_a_place_is_an_invalid_response(server: Server, gemini: Gemini, path: str):
+    piece = {"functionCall": {"name": "order", "partialArgs": [{"jsonPath": path, "stringValue": "x"}]}}
+    server.add(body=sse(chunk([piece], "STOP")))
+    with pytest.raises(errors.ModelResponseInvalid):
+        await collect(gemini)
+
+
 async def test_a_half_of_a_character_in_the_stream_is_joined_with_the_other(server: Server, gemini: Gemini):
     one, two = (
         b'data: {"candidates":[{"content":{"parts":[{"text":"%s"}]}%s}]}\n\n' % (half, end)

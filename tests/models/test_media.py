@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import mimetypes
+import socket
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentrt import errors
+from agentrt import Agent, errors
 from agentrt.media import Audio, File, Image, Media, MediaLimits, Video
 from agentrt.models import _content
 from agentrt.models._content import with_content
 from agentrt.models._failures import Source
 from agentrt.models._fetch import is_public
+from agentrt.models._media import mime_type
 from agentrt.models.anthropic import Claude
 from agentrt.models.message import Message
 from agentrt.models.ollama import Ollama
 from agentrt.models.openai import OpenAIChat
+from agentrt.testing import ScriptedModel
 from tests.http_server import Reply, Server
 
 HERE = MediaLimits(allow_private=True, timeout_s=5)
@@ -89,6 +93,32 @@ async def test_no_request_goes_to_an_address_that_is_not_public(server: Server, 
     assert not caught.value.retryable
     assert "allow_private" in str(caught.value)
     assert not server.requests
+
+
+async def test_no_request_goes_to_a_name_that_leads_to_such_an_address(server: Server, monkeypatch: pytest.MonkeyPatch):
+    lookup = socket.getaddrinfo
+
+    def misled(host: Any, *args: Any, **options: Any) -> Any:
+        return lookup("127.0.0.1" if host == "pictures.example" else host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", misled)
+    with pytest.raises(errors.ModelBadRequest, match=r"'pictures.example' is at 127\.0\.0\.1, which is not a public"):
+        await content_of(Image(url=f"http://pictures.example:{server.port}/a.png"), MediaLimits())
+
+    assert not server.requests
+
+
+@pytest.mark.parametrize("target", ["http://10.0.0.1/a.png", "//169.254.169.254/latest", "http://[fd00::1]/"])
+async def test_a_redirect_to_such_an_address_is_not_followed(
+    server: Server, monkeypatch: pytest.MonkeyPatch, target: str
+):
+    monkeypatch.setattr("agentrt.models._fetch.is_public", lambda one: one.is_loopback or is_public(one))
+    server.add(status=302, headers={"location": target}, body=b"")
+
+    with pytest.raises(errors.ModelBadRequest, match="not a public address"):
+        await content_of(Image(url=f"{server.url}/a.png"), MediaLimits())
+
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -174,3 +204,26 @@ def test_what_each_provider_fetches_itself():
     assert [OpenAIChat().takes_url(one) for one in (image, pdf, text, sound)] == [True, False, False, False]
     assert [Ollama().takes_url(one) for one in (image, pdf, text, sound)] == [False] * 4
     assert [Claude().takes_url(one) for one in (image, pdf, text)] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        (File(data=b"hello", name="notes.txt"), "text/plain"),
+        (File(data=b"a,b\n1,2", name="table.csv"), "text/csv"),
+        (File(data="grüezi".encode()), "text/plain"),
+        (File(data=b"%PDF-1.7 \xff"), "application/pdf"),
+        (File(data=b"PK\x03\x04\xff", name="a.docx"), mimetypes.guess_type("a.docx")[0]),
+        (File(data=b"\x00\x01\xff"), "application/pdf"),
+        (File(data=b"%PDF-1.7", name="a.txt", mime_type="application/pdf"), "application/pdf"),
+    ],
+)
+def test_what_a_file_is_tells_its_name_or_its_bytes(file: File, kind: str):
+    assert file.data is not None
+    assert mime_type(file, file.data, "application/pdf") == kind
+
+
+@pytest.mark.parametrize("given", [["cat.png"], [File(path="cat.png")], [b"\x89PNG"]])
+def test_what_is_no_image_is_a_mistake_that_is_told(given: Any):
+    with pytest.raises(TypeError, match=r"images takes Image\(url=…, path=… or data=…\), not (str|File|bytes)"):
+        Agent(model=ScriptedModel("a cat")).run("What is this?", images=given)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentrt.errors import ConfigurationError
+from agentrt.errors import ConfigurationError, ModelBadRequest
 from agentrt.media import Audio, File, Image, Video
 from agentrt.models.base import Capabilities, OutputSpec, ToolSpec
 from agentrt.models.message import Message, ToolCall
@@ -293,7 +293,7 @@ async def test_what_tools_returned_to_be_seen_follows_their_results(server: Serv
 
 
 async def test_media_that_cannot_be_sent_are_refused(model: OpenAIChat):
-    with pytest.raises(ConfigurationError, match="no videos"):
+    with pytest.raises(ModelBadRequest, match="no videos"):
         await collect(model, messages=[Message(role="user", videos=[Video(url="https://example.org/a.mp4")])])
 
 

@@ -303,7 +303,7 @@ async def test_a_tool_may_return_an_image(server: Server, model: OpenAIResponses
 
 
 async def test_sound_is_refused_before_anything_is_sent(server: Server, model: OpenAIResponses):
-    with pytest.raises(ConfigurationError, match="no audio"):
+    with pytest.raises(ModelBadRequest, match="no audio"):
         await sent(server, model, Message(role="user", audio=[Audio(data=b"RIFF")]))
     assert not server.requests
 

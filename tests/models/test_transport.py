@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
+import os
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,65 +23,16 @@ import trustme
 from agentrt import errors
 from agentrt.models import _transport
 from agentrt.models._transport import Client, Transport
+from agentrt.models.base import ModelRequest
+from agentrt.models.message import Message
 from agentrt.models.openai import OpenAIChat
 from tests.http_server import Reply, Server, chat_stream, completion
 from tests.models.collect import collect
+from tests.models.raw_server import Peer, listening
+from tests.models.test_http import open_files
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-
-
-Serve: TypeAlias = "Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]"
-
-
-class Peer:
-    """Answers each connection's requests with `answers` in turn, byte for byte, and then closes it."""
-
-    def __init__(self, *answers: bytes, bytewise: bool = False) -> None:
-        self.answers = answers
-        self.bytewise = bytewise
-        self.requests: list[bytes] = []
-        self.connections = 0
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        for answer in self.answers:
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or b"0"
-            self.requests.append(head + await reader.readexactly(int(length)))
-            for piece in [answer[i : i + 1] for i in range(len(answer))] if self.bytewise else [answer]:
-                writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(0)
-
-
-@asynccontextmanager
-async def listening(serve: Serve, host: str = "127.0.0.1", **options: Any) -> AsyncGenerator[str, None]:
-    handlers: set[asyncio.Task[Any]] = set()
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        handlers.add(task)
-        try:
-            await serve(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.transport.abort()
-
-    server = await asyncio.start_server(handle, host, 0, **options)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        async with asyncio.timeout(10):
-            yield f"{'https' if options.get('ssl') else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
-    finally:
-        server.close()
-        for task in handlers:
-            task.cancel()
-        if handlers:
-            await asyncio.wait(handlers)
-        await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -173,7 +125,7 @@ async def test_endless_headers_are_refused(client: Client):
 )
 async def test_a_header_that_would_be_more_than_one_is_refused(client: Client, header: tuple[str, str]):
     async with listening(peer := Peer(OK)) as url:
-        with pytest.raises(httpx2.LocalProtocolError):
+        with pytest.raises(httpx2.LocalProtocolError, match="does not allow"):
             await client.get(url, headers=[header])
 
     assert peer.connections == 0
@@ -310,11 +262,49 @@ async def test_the_next_address_is_tried(server: Server, client: Client, monkeyp
     server.answer = lambda request: Reply(json={})
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # not listening: refused
-        ports = [taken.getsockname()[1], server.port]
-        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        monkeypatch.setattr(socket, "getaddrinfo", resolving_to(taken.getsockname()[1], server.port))
 
         assert (await client.post("http://two.addresses:1/")).status_code == 200
+
+
+async def test_an_address_that_does_not_answer_is_not_waited_for(
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    server.answer = lambda request: Reply(json={})
+    with socket.socket() as full, ExitStack() as others:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # what comes after these gets no answer
+            others.enter_context(other := socket.socket()).setblocking(False)
+            other.connect_ex(full.getsockname())
+        monkeypatch.setattr(socket, "getaddrinfo", resolving_to(full.getsockname()[1], server.port))
+
+        assert (await client.post("http://two.addresses:1/", timeout=None)).status_code == 200
+
+
+async def test_the_error_tells_why_each_address_failed(client: Client, monkeypatch: pytest.MonkeyPatch):
+    with socket.socket() as one, socket.socket() as other:
+        ports: list[int] = []
+        for taken in (one, other):
+            taken.bind(("127.0.0.1", 0))
+            ports.append(taken.getsockname()[1])
+        monkeypatch.setattr(socket, "getaddrinfo", resolving_to(*ports))
+
+        with pytest.raises(httpx2.ConnectError, match=rf"{ports[0]}\).*{ports[1]}\)"):
+            await client.post("http://two.addresses:1/")
+
+
+async def test_a_host_that_is_not_known_is_a_connection_error(client: Client, monkeypatch: pytest.MonkeyPatch):
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(httpx2.ConnectError, match="not known"):
+        await client.post("http://nowhere.example/")
+
+
+def resolving_to(*ports: int) -> Callable[..., Any]:
+    return lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
 
 
 async def test_ipv6(client: Client):
@@ -347,8 +337,16 @@ async def test_an_answer_before_the_end_of_the_request_is_read(client: Client):
 # --- time limits -----------------------------------------------------------------------------------------------------
 
 
-async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await asyncio.Event().wait()
+class Silence:
+    """Accepts a connection, waits for the first byte, and says nothing."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        self.reached.set()
+        await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize(
@@ -361,21 +359,22 @@ async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     ],
 )
 async def test_each_time_limit_counts(limit: dict[str, float], error: type[Exception]):
-    content = b"x" * 50_000_000 if "write" in limit else b""
+    silence = Silence()
     timeout = httpx2.Timeout(None, **limit)
     async with (
         listening(silence) as url,
         httpx2.AsyncClient(transport=Transport(httpx2.Limits(max_connections=1)), timeout=timeout) as client,
+        asyncio.TaskGroup() as others,
     ):
         if "connect" in limit:
             url = url.replace("http", "https")  # a handshake that is not answered
-        first = asyncio.create_task(client.post(url)) if "pool" in limit else None
-        await asyncio.sleep(0)
+        if "pool" in limit:
+            other = others.create_task(client.post(url))
+            await silence.reached.wait()
         with pytest.raises(error):
-            await client.post(url, content=content)
-        if first is not None:
-            first.cancel()
-            await asyncio.wait([first])
+            await client.post(url, content=b"x" * 50_000_000 if "write" in limit else b"")
+        if "pool" in limit:
+            other.cancel()
 
 
 async def test_a_body_that_stops_is_a_timeout(server: Server, client: Client):
@@ -387,28 +386,25 @@ async def test_a_body_that_stops_is_a_timeout(server: Server, client: Client):
 
 
 @pytest.mark.parametrize("where", ["connecting", "waiting", "reading"])
-async def test_a_cancelled_request_leaves_nothing(server: Server, where: str):
+async def test_a_cancelled_request_leaves_nothing(server: Server, client: Client, where: str):
     gate = server.gate()
     server.add(body=[b"a", gate])
-    before = asyncio.all_tasks()
-    async with Client() as client, listening(silence) as silent:
+    async with listening(silence := Silence()) as silent:
+        before = asyncio.all_tasks()
+        url = {"connecting": silent.replace("http", "https"), "waiting": silent, "reading": server.url}[where]
+        request = asyncio.create_task(client.post(url))
         if where == "reading":
-            request = asyncio.create_task(client.post(server.url))
             await server.until(lambda: gate.reached)
         else:
-            url = silent if where == "waiting" else silent.replace("http", "https")
-            request = asyncio.create_task(client.post(url, timeout=None))
-            while not transport_of(client)._open and where == "waiting":  # noqa: ASYNC110  pyright: ignore[reportPrivateUsage]
-                await asyncio.sleep(0)
-        await asyncio.sleep(0)
+            await silence.reached.wait()
         request.cancel()
         await asyncio.wait([request])
 
         assert request.cancelled()
         await no_connections(client)
-        assert not transport_of(client)._slots.locked()  # pyright: ignore[reportPrivateUsage]
+        assert transport_of(client)._slots._value == _transport.LIMITS.max_connections  # pyright: ignore[reportPrivateUsage]
+        assert asyncio.all_tasks() - before <= {task for task in asyncio.all_tasks() if "handle" in repr(task)}
     await server.until(lambda: server.open_connections == 0)
-    assert {task for task in asyncio.all_tasks() - before if "silence" not in repr(task)} == set()
 
 
 async def test_closing_while_another_task_reads_ends_its_wait(server: Server, client: Client):
@@ -422,3 +418,310 @@ async def test_closing_while_another_task_reads_ends_its_wait(server: Server, cl
 
     with pytest.raises(httpx2.ReadError):
         await reading
+
+
+# --- TLS -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def served_as(authority: trustme.CA) -> Callable[[str], ssl.SSLContext]:
+    def context(name: str) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(name).configure_cert(context)
+        return context
+
+    return context
+
+
+@pytest.fixture
+def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    authority.cert_pem.write_to_path(str(path := tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    return path
+
+
+ServedAs: TypeAlias = "Callable[[str], ssl.SSLContext]"
+
+
+async def test_a_certificate_of_ssl_cert_file_is_trusted(client: Client, served_as: ServedAs, trusted: Path):
+    async with listening(peer := Peer(OK, OK), ssl=served_as("127.0.0.1")) as url:
+        assert [(await client.get(url)).content for _ in range(2)] == [b"ok", b"ok"]
+
+    assert peer.connections == 1
+
+
+@pytest.fixture
+def trusted_folder(trusted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if (openssl := shutil.which("openssl")) is None:
+        pytest.skip("no openssl, which tells the name that a certificate must have in such a folder")
+    command = [openssl, "x509", "-noout", "-hash", "-in", str(trusted)]
+    name = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    trusted.rename(trusted.with_name(f"{name}.0"))
+    monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.setenv("SSL_CERT_DIR", str(trusted.parent))
+
+
+@pytest.mark.usefixtures("trusted_folder")
+async def test_a_certificate_of_ssl_cert_dir_is_trusted(client: Client, served_as: ServedAs):
+    async with listening(Peer(OK), ssl=served_as("127.0.0.1")) as url:
+        assert (await client.get(url)).content == b"ok"
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "other.example"])
+async def test_a_certificate_that_is_not_to_be_trusted_is_a_connection_error(
+    served_as: ServedAs, trusted: Path, one_certificate: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    if name == "127.0.0.1":
+        monkeypatch.setenv("SSL_CERT_FILE", str(one_certificate))
+    async with listening(peer := Peer(OK), ssl=served_as(name)) as url:
+        with pytest.raises(errors.ModelConnectionError, match=rf"certificate verify failed.*\({url}"):
+            await collect(OpenAIChat(id="gpt-4.1", api_key="k", base_url=url))
+
+    assert peer.requests == []
+
+
+async def test_certificates_that_are_not_there_are_a_connection_error(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+
+    with pytest.raises(errors.ModelConnectionError, match="SSL_CERT_FILE"):
+        await collect(OpenAIChat(id="gpt-4.1", api_key="k", base_url="https://127.0.0.1:1"))
+
+
+async def test_a_stream_over_tls_can_be_left_and_cut(client: Client, served_as: ServedAs, trusted: Path):
+    endless = CHUNKED + b"3\r\nabc\r\n"
+    async with listening(peer := Peer(endless, endless), ssl=served_as("127.0.0.1")) as url:
+        async with client.stream("GET", url) as response:
+            assert await anext(response.aiter_raw()) == b"abc"
+        await no_connections(client)
+        async with listening(Peer(endless), ssl=served_as("127.0.0.1")) as cut, client.stream("GET", cut) as response:
+            with pytest.raises(httpx2.RemoteProtocolError, match="before the end"):
+                await response.aread()
+
+    assert peer.connections == 1
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_large_bodies_go_both_ways_over_tls(
+    client: Client, served_as: ServedAs, trusted: Path, version: ssl.TLSVersion
+):
+    body = bytes(range(256)) * 40_000
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        received = await reader.readexactly(len(body))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + received)
+        await writer.drain()
+        await reader.read()
+
+    context = served_as("127.0.0.1")
+    context.maximum_version = version
+    async with listening(echo, ssl=context) as url:
+        assert (await client.post(url, content=body)).content == body
+
+
+async def test_a_server_that_hangs_up_in_the_handshake_is_a_connection_error(client: Client, trusted: Path):
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+
+    async with listening(hang_up) as url:
+        with pytest.raises(httpx2.ConnectError):
+            await client.get(url.replace("http", "https"))
+
+
+async def test_a_server_without_tls_is_a_connection_error(client: Client, trusted: Path):
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with listening(plain) as url:
+        with pytest.raises(httpx2.ConnectError, match=r"(?i)ssl"):
+            await client.get(url.replace("http", "https"))
+
+
+def test_loops_in_a_row_leave_nothing_open_over_tls(served_as: ServedAs, trusted: Path):
+    async def ask() -> None:
+        async with listening(peer := Peer(CHUNKED + b"3\r\nabc\r\n", OK), ssl=served_as("127.0.0.1")) as url:
+            model = OpenAIChat(id="gpt-4.1", api_key="k", base_url=url)
+            async with aclosing(model.stream(ModelRequest(messages=[Message(role="user", content="hi")]))) as deltas:
+                reading = asyncio.create_task(anext(deltas, None))
+                while not peer.requests:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+                reading.cancel()
+                await asyncio.wait([reading])
+
+    asyncio.run(ask())
+    gc.collect()
+    before = open_files()
+    for _ in range(3):
+        asyncio.run(ask())
+
+    gc.collect()  # a ResourceWarning of anything that was left open would come here
+    assert open_files() <= before
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_request_that_is_cancelled_at_any_moment_leaves_nothing(
+    client: Client, served_as: ServedAs, trusted: Path, tls: bool
+):
+    before = asyncio.all_tasks()
+    async with listening(Peer(OK, OK, OK), ssl=served_as("127.0.0.1") if tls else None) as url:
+        for turns in range(60):
+            request = asyncio.create_task(client.get(url))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            request.cancel()
+            await asyncio.wait([request])
+        assert (await client.get(url)).content == b"ok"
+    await no_connections(client)
+
+    gc.collect()  # a ResourceWarning of a socket that was left open would come here
+    assert transport_of(client)._slots._value == _transport.LIMITS.max_connections  # pyright: ignore[reportPrivateUsage]
+    assert asyncio.all_tasks() == before
+
+
+def test_certificates_are_loaded_once_for_all_loops(monkeypatch: pytest.MonkeyPatch, one_certificate: Path):
+    monkeypatch.setenv("SSL_CERT_FILE", str(one_certificate))
+    first = _transport.ssl_context()
+    assert _transport.ssl_context() is first
+
+    monkeypatch.delenv("SSL_CERT_FILE")
+    assert _transport.ssl_context() is not first
+
+
+# --- proxies and what stands in httpx2's place -----------------------------------------------------------------------
+
+
+async def test_proxies_come_from_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch):
+    server.answer = lambda request: Reply(json={})
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    async with Client() as client:
+        await client.post("http://far.example/v1")
+        await client.post(f"{server.url}/v2")
+
+    assert [request.path for request in server.requests] == ["http://far.example/v1", "/v2"]
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "ALL_PROXY"])
+async def test_a_proxy_for_https_is_asked_to_connect(server: Server, monkeypatch: pytest.MonkeyPatch, name: str):
+    server.answer = lambda request: Reply(status=403, json={})
+    monkeypatch.setenv(name, server.url)
+
+    with pytest.raises(errors.ModelConnectionError, match="403"):
+        await collect(OpenAIChat(id="gpt-4.1", api_key="k", base_url="https://far.example/v1"))
+
+    assert [(request.method, request.path) for request in server.requests] == [("CONNECT", "far.example:443")]
+
+
+def test_a_socks_proxy_is_left_to_httpx2(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "socksio", None)
+
+    with pytest.raises(ImportError, match=r"httpx\[socks\]"):
+        Client()
+
+
+async def test_requests_can_be_answered_by_respx(httpx2_mock: Any):
+    route = httpx2_mock.post("https://api.openai.com/v1/chat/completions").respond(json=completion("mocked"))
+    model = OpenAIChat(id="gpt-4.1", api_key="k", base_url="https://api.openai.com/v1")
+
+    for _ in range(2):
+        assert (await collect(model, stream=False)).text == "mocked"
+
+    assert len(route.calls) == 2
+
+
+async def test_a_tracer_around_httpx2s_transport_sees_the_requests(
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    server.answer = lambda request: Reply(json={})
+    own = httpx2.AsyncHTTPTransport.handle_async_request
+    seen: list[str] = []
+
+    async def traced(self: httpx2.AsyncHTTPTransport, request: httpx2.Request) -> httpx2.Response:
+        seen.append(request.url.path)
+        return await own(self, request)
+
+    await client.post(f"{server.url}/before")
+    with monkeypatch.context() as patched:
+        patched.setattr(httpx2.AsyncHTTPTransport, "handle_async_request", traced)
+        await client.post(f"{server.url}/during")
+    await client.post(f"{server.url}/after")
+
+    assert seen == ["/during"]
+    assert len(server.requests) == 3
+
+
+async def test_a_body_that_is_streamed_is_left_to_httpx2(server: Server, client: Client):
+    async def body() -> AsyncGenerator[bytes, None]:
+        yield b"ab"
+
+    async with listening(peer := Peer(OK)) as url:
+        await client.post(url, content=body())
+
+    assert b"transfer-encoding: chunked" in peer.requests[0].lower()
+
+
+# --- loops and processes ---------------------------------------------------------------------------------------------
+
+
+def test_uvloop(server: Server):
+    uvloop = pytest.importorskip("uvloop")
+    server.answer = lambda request: Reply(body=chat_stream("a", "b"))
+    model = OpenAIChat(id="gpt-4.1", api_key="k", base_url=f"{server.url}/v1")
+
+    async def twice() -> list[str]:
+        return [(await collect(model)).text for _ in range(2)]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(twice()) == ["ab", "ab"]
+    server.wait_until(lambda: server.open_connections == 0)
+    assert server.connections == 1
+
+
+FORKING = """
+import asyncio, os, sys
+from agentrt.agent import Agent
+from agentrt.models.openai import OpenAIChat
+
+agent = Agent(model=OpenAIChat(id="gpt-4.1", api_key="k", base_url=sys.argv[1]))
+
+async def main():
+    await agent.arun("parent")
+    if not os.fork():
+        status = 1
+        try:
+            asyncio.run(agent.arun("child"))
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.wait()[1] == 0
+    await agent.arun("parent")
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_after_a_fork_each_process_has_its_own_connections(server: Server):
+    server.answer = lambda request: Reply(json=completion("a"))
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-W",
+        "ignore:This process:DeprecationWarning",
+        "-c",
+        FORKING,
+        f"{server.url}/v1",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert [request.json["messages"][-1]["content"] for request in server.requests] == ["parent", "child", "parent"]
+    assert [request.connection for request in server.requests] == [1, 2, 1]

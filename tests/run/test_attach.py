@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from agentrt import Agent, RunStatus, tool
 from agentrt.errors import RunNotFound, SessionAccessDenied
-from agentrt.run.events import RunCancelled, RunCompleted, RunContent, RunEvent, RunPaused
+from agentrt.run.attach import parse_cursor
+from agentrt.run.events import OutputPartial, RunCancelled, RunCompleted, RunContent, RunEvent, RunPaused
 from agentrt.runtime import Runtime
 from agentrt.storage.sqlite import SqliteStorage
 from agentrt.testing import Gate, ScriptedModel, reply
@@ -175,3 +178,86 @@ async def test_a_cursor_whose_events_are_pruned_gets_the_whole_response(open_sto
     (last,) = await read(agent.attach(handle.run_id, after=event.cursor))
     assert isinstance(last, RunCompleted)
     assert last.response.content == "one two three" and last.response.status is RunStatus.COMPLETED
+
+
+# --- typed answers ---------------------------------------------------------------------------------------------------
+
+
+class Line(BaseModel):
+    words: str
+    number: int
+
+
+class Poem(BaseModel):
+    title: str
+    lines: list[Line]
+
+
+POEM = Poem(title="Tides", lines=[Line(words="in and out", number=n) for n in range(30)])
+
+
+def poet(gate: Gate | None = None) -> ScriptedModel:
+    prose = "Here it is:\n" + POEM.model_dump_json() + "\nDo you like it?"
+    call = reply("Let me see.", tool_calls=[("add", {"a": 1, "b": 2})])
+    return ScriptedModel(call, reply(prose, gate=gate, gate_after=40))
+
+
+def parts_of(events: Iterable[RunEvent]) -> list[tuple[Any, Any]]:
+    return [(part.path, part.value) for event in events if isinstance(event, OutputPartial) for part in event.parts]
+
+
+EXPECTED = [(("title",), "Tides"), *((("lines", n), line) for n, line in enumerate(POEM.lines))]
+
+
+async def test_a_reader_from_afar_is_told_the_parts_of_a_typed_answer(open_storage: OpenStorage) -> None:
+    agent = Agent(name="a", model=poet(), tools=[add], storage=open_storage(), response_model=Poem)
+    handle = await agent.start("go")
+    await handle.result()
+
+    for events in (
+        await read(handle.events()),
+        await read(agent.attach(handle.run_id)),
+        await read(Runtime(agents=[agent], storage=open_storage()).attach(handle.run_id)),
+    ):
+        partials = [event for event in events if isinstance(event, OutputPartial)]
+        assert parts_of(events) == EXPECTED
+        assert partials[-1].value == {"title": "Tides", "lines": POEM.lines}
+        assert [event.cursor for event in events] == sorted((event.cursor for event in events), key=parse_cursor)
+
+
+async def test_a_reader_that_comes_in_the_middle_is_told_the_whole_from_the_start(open_storage: OpenStorage) -> None:
+    gate = Gate()
+    agent = Agent(name="a", model=poet(gate), tools=[add], storage=open_storage(), response_model=Poem)
+    handle = await agent.start("go")
+    await gate.reached.wait()
+    runtime = Runtime(agents=[agent], storage=open_storage())
+    readers = [asyncio.create_task(read(events)) for events in (handle.events(), runtime.attach(handle.run_id))]
+    await asyncio.sleep(0)
+    gate.open()
+
+    for reader in readers:
+        assert parts_of(await reader) == EXPECTED
+
+
+async def test_a_reader_that_comes_back_is_told_each_part_once(open_storage: OpenStorage) -> None:
+    agent = Agent(name="a", model=poet(), tools=[add], storage=open_storage(), response_model=Poem)
+    handle = await agent.start("go")
+    await handle.result()
+    whole = await read(handle.events())
+
+    for at in range(0, len(whole) - 1, 3):
+        rest = await read(handle.events(after=whole[at].cursor))
+        assert text_of(whole[: at + 1]) + text_of(rest) == text_of(whole)
+        seen = parts_of(whole[: at + 1])
+        missed = [part for part in EXPECTED if part not in seen]
+        assert [part for part in parts_of(rest) if part not in seen] == missed
+
+
+async def test_the_type_given_to_one_run_is_the_type_of_its_partials(open_storage: OpenStorage) -> None:
+    gate = Gate()
+    agent = Agent(model=poet(gate), tools=[add], storage=open_storage())
+    handle = await agent.start("go", response_model=Poem)
+    reader = asyncio.create_task(read(handle.events()))
+    await gate.reached.wait()
+    gate.open()
+    assert parts_of(await reader) == EXPECTED

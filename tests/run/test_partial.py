@@ -197,16 +197,24 @@ def many_rows(count: int) -> str:
         (list[int], lambda count: json.dumps({"value": [n % 10 for n in range(count)]})),
         (Script, lambda count: json.dumps({"title": "some words " * count})),
         (dict[str, Any], lambda count: json.dumps({"value": {f"k{n}": {"a": [n]} for n in range(count)}})),
+        (
+            list[dict[str, int]],
+            lambda count: json.dumps({"value": [{f"k{n}": n for n in range(200)}] * (count // 100)}),
+        ),
+        (list[Any], lambda count: json.dumps({"value": ["[" * 5] * count}) + "[" * count),
+        (list[Any], lambda count: "[" * 150 + ",".join("[1]" for _ in range(count)) + "]" * 150),
     ],
 )
 def test_the_cost_is_that_of_the_length(type: Any, make: Any) -> None:
-    text = make(3000)
-    partial = PartialOutput(output_type(type))
-    scanner = partial._scanner = Copies(partial._finished)
-    for at in range(0, len(text), 4):
-        partial.feed(text[at : at + 4])
-    partial.end()
-    assert scanner.copied <= len(text) * COPIED_PER_CHAR + scanner.size()
+    """Also when the answer is forty times as long: what is copied and what paths are told a character stay bounded."""
+    for count in (100, 4000):
+        text = make(count)
+        partial = PartialOutput(output_type(type))
+        scanner = partial._scanner = Copies(partial._finished)
+        told = [partial.feed(text[at : at + 4]) for at in range(0, len(text), 4)]
+        told.append(partial.end())
+        assert scanner.copied <= len(text) * COPIED_PER_CHAR + scanner.size()
+        assert sum(len(event.complete) for event in told if event is not None) <= len(text)
 
 
 # --- the scanner -----------------------------------------------------------------------------------------------------
@@ -248,6 +256,13 @@ def test_it_reads_any_text_the_same_however_it_is_cut(text: str, chance: random.
     assert (cut.found, cut.is_open) == (whole.found, whole.is_open)
 
 
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -260,6 +275,9 @@ def test_it_reads_any_text_the_same_however_it_is_cut(text: str, chance: random.
         (r'{"a": "\x"} {"b": 1}', [{"b": 1}]),
         ('{"a": 1', []),
         ("[" * 3000, []),
+        ("So: " + "[" * 200 + "]" * 200 + '{"a": 1}', [{"a": 1}, nested(200)]),
+        ("So: " + '{"a":' * 300 + "1" + "}" * 300 + '{"a": 1}', [{"a": 1}]),
+        ("So: " + "[" * 100_000 + "]" * 100_000 + '{"a": 1}', [{"a": 1}]),
     ],
 )
 def test_values_in_a_text(text: str, found: list[Any]) -> None:

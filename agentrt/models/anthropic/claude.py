@@ -103,6 +103,9 @@ class Claude(SDKModel):
         thinks = (self._thinking() or {"type": "disabled"})["type"] != "disabled"
         return replace(row, tool_choice=False) if thinks else row
 
+    def takes_schema(self, schema: dict[str, Any]) -> bool:
+        return _wire.closed_schema(schema) is not None
+
     # --- a call ---------------------------------------------------------------------------------------------------
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:

@@ -20,6 +20,7 @@ from agentrt.models.base import (
     ToolCallDelta,
     UsageDelta,
 )
+from agentrt.models.google._partial_call import PartialCall
 from agentrt.models.message import FinishReason, Usage
 
 FILTERED = frozenset(
@@ -39,7 +40,7 @@ FILTERED = frozenset(
     }
 )
 BROKEN_CALLS = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"})
-_MALFORMED = (AttributeError, IndexError, KeyError, TypeError)
+_MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 @dataclass(slots=True)
@@ -61,6 +62,7 @@ class Answer:
         self._halves = Halves()
         self._parts: list[_Part] = []
         self._calls = 0
+        self._open: PartialCall | None = None
         self._citations: dict[str, dict[str, Any]] = {}
         self._reason: str | None = None
         self._explanation = ""
@@ -128,18 +130,29 @@ class Answer:
     def _part(self, part: dict[str, Any]) -> Iterator[ModelDelta]:
         call: dict[str, Any] | None = part.get("functionCall")
         if call is not None:
-            if "partialArgs" in call or "willContinue" in call:
-                raise errors.ConfigurationError(
-                    "agentrt takes Gemini's calls whole: leave out streamFunctionCallArguments"
-                )
+            if self._open is not None or "partialArgs" in call or "willContinue" in call:
+                yield from self._piece(part, call)
+                return
             yield self._call(call)
-            named = {key: value for key, value in call.items() if key != "args"}  # the ToolCall has those
-            self._parts.append(_Part(part | {"functionCall": named}))
+            self._parts.append(_Part(_named(part, call)))
         elif text := part.get("text"):
             yield ReasoningDelta(text) if part.get("thought") else TextDelta(text)
             self._text(part, text)
         elif part.keys() - {"text", "thought"}:
             self._parts.append(_Part(part))
+
+    def _piece(self, part: dict[str, Any], call: Mapping[str, Any]) -> Iterator[ModelDelta]:
+        """A piece of a call; the whole arguments with its last one."""
+        if self._open is None:
+            self._open = PartialCall(self._calls, _named(part, call))
+            self._calls += 1
+            self._parts.append(_Part(self._open.part))
+            yield ToolCallDelta(self._open.index, call.get("id") or "", call["name"])
+        self._open.add(part)
+        if not call.get("willContinue"):
+            arguments = self._halves.whole(json.dumps(self._open.arguments, ensure_ascii=False))
+            yield ToolCallDelta(self._open.index, arguments=arguments)
+            self._open = None
 
     def _call(self, call: Mapping[str, Any]) -> ToolCallDelta:
         index = self._calls
@@ -162,7 +175,7 @@ class Answer:
         """Yield what can be said when all has been read: the parts to keep, usage, and how the answer ended."""
         if self._usage is not None:
             yield UsageDelta(_usage(self._usage))
-        if self._reason in BROKEN_CALLS:
+        if self._reason in BROKEN_CALLS or (self._open is not None and self._reason == "STOP"):
             raise self._broken_call()
         for part in self._kept():
             yield PartDelta(part)
@@ -202,6 +215,12 @@ class Answer:
 
     def _failure(self, kind: type[errors.ModelError], text: str, code: str | None, body: Any) -> errors.ModelError:
         return self._source.make(kind, text, code=code, body=body, request_id=self._response_id)
+
+
+def _named(part: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a call without the arguments, which the `ToolCall` has."""
+    kept = {key: value for key, value in call.items() if key not in ("args", "partialArgs", "willContinue")}
+    return {**part, "functionCall": kept}
 
 
 def _is_plain(part: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from agentrt.errors import ConfigurationError
+from agentrt.errors import ModelBadRequest
 from agentrt.models._media import data_url
 from agentrt.models.base import OutputSpec, ToolChoice, ToolSpec
 from agentrt.models.message import Message, ToolCall
@@ -135,7 +135,7 @@ def _content(message: Message) -> str | list[Item]:
 
 def _media_items(message: Message) -> list[Item]:
     if message.audio or message.videos:
-        raise ConfigurationError("OpenAI's Responses API takes images and files, no audio or videos")
+        raise ModelBadRequest("OpenAI's Responses API takes images and files, no audio or videos")
     items: list[Item] = [
         {"type": "input_image", "image_url": data_url(image, "image/png"), "detail": image.detail or "auto"}
         for image in message.images or ()

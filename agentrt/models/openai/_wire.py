@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from agentrt.errors import ConfigurationError
+from agentrt.errors import ModelBadRequest
 from agentrt.media import Audio, File
 from agentrt.models._media import base64_text, data_url, media_bytes, mime_type
 from agentrt.models.base import OutputSpec, ToolChoice, ToolSpec
@@ -72,7 +72,7 @@ def _has_media(message: Message) -> bool:
 
 def _media_parts(message: Message) -> list[Wire]:
     if message.videos:
-        raise ConfigurationError("OpenAI's chat completions take no videos; send frames of it as images")
+        raise ModelBadRequest("OpenAI's chat completions take no videos; send frames of it as images")
     parts: list[Wire] = []
     for image in message.images or ():
         shown = {"url": data_url(image, "image/png")}
@@ -86,7 +86,7 @@ def _media_parts(message: Message) -> list[Wire]:
 
 def _audio(audio: Audio) -> Wire:
     if audio.url is not None:
-        raise ConfigurationError("OpenAI's chat completions take no audio by URL; give Audio path= or data=")
+        raise ModelBadRequest("OpenAI's chat completions take no audio by URL; give Audio path= or data=")
     content = media_bytes(audio)
     kind = mime_type(audio, content, "audio/wav")
     return {
@@ -100,7 +100,7 @@ def _audio(audio: Audio) -> Wire:
 
 def _file(file: File) -> Wire:
     if file.url is not None:
-        raise ConfigurationError("OpenAI's chat completions take no files by URL; give File path= or data=")
+        raise ModelBadRequest("OpenAI's chat completions take no files by URL; give File path= or data=")
     name = file.name or (str(file.path).replace("\\", "/").rpartition("/")[2] if file.path else "file")
     return {"type": "file", "file": {"filename": name, "file_data": data_url(file, "application/pdf")}}
 
