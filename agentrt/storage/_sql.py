@@ -236,9 +236,16 @@ class Sql(Tables):
         )
 
     def list_sessions(self, *, by_user: bool, by_agent: bool) -> str:
-        conditions = [f"{name} = ?" for name, used in (("user_id", by_user), ("agent_id", by_agent)) if used]
-        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
-        return self._named(f"SELECT {SESSION_COLUMNS} FROM {{t}} {where}ORDER BY updated_at DESC LIMIT ? OFFSET ?")
+        # what began as the session of a run below another, as a team's member's, is not listed
+        conditions = [
+            "NOT EXISTS (SELECT 1 FROM {t}_runs WHERE {t}_runs.session_id = {t}.session_id AND number = 1 "
+            "AND parent_run_id IS NOT NULL)",
+            *(f"{name} = ?" for name, used in (("user_id", by_user), ("agent_id", by_agent)) if used),
+        ]
+        return self._named(
+            f"SELECT {SESSION_COLUMNS} FROM {{t}} WHERE {' AND '.join(conditions)} "
+            "ORDER BY updated_at DESC LIMIT ? OFFSET ?"
+        )
 
 
 def to_micros(moment: datetime) -> int:

@@ -263,7 +263,10 @@ class Storage(Protocol):
     async def list_sessions(
         self, *, user_id: str | None = None, agent_id: str | None = None, limit: int = 50, offset: int = 0
     ) -> list[StoredSession]:
-        """Return sessions without their state, the one used last first; of one user and one agent when given."""
+        """Return sessions without their state, the one used last first; of one user and one agent when given.
+
+        Left out are those whose first run stands below another (`own_session`), as the sessions of a team's members.
+        """
         ...
 
     async def rename_session(self, session_id: str, name: str | None) -> bool:

@@ -61,6 +61,11 @@ class _Session:
     media: set[bytes] = field(default_factory=set[bytes])
 
     @property
+    def is_below(self) -> bool:
+        """Did it begin as the session of a run below another?"""
+        return bool(self.own_runs) and self.own_runs[0].stored.parent_run_id is not None
+
+    @property
     def is_idle(self) -> bool:
         """Is no run being driven? The newest ones are the likeliest to be."""
         return not any(
@@ -245,7 +250,9 @@ class InMemoryStorage(Storage):
             found = [
                 replace(session.stored, state={})
                 for session in self._sessions.values()
-                if user_id in (None, session.stored.user_id) and agent_id in (None, session.stored.agent_id)
+                if user_id in (None, session.stored.user_id)
+                and agent_id in (None, session.stored.agent_id)
+                and not session.is_below
             ]
         found.sort(key=_last_used, reverse=True)
         return found[offset : offset + limit]

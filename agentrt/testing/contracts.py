@@ -525,6 +525,17 @@ async def sessions_are_listed_the_one_used_last_first(open_storage: OpenStorage)
 
 
 @_check
+async def a_session_that_began_below_another_is_not_listed(open_storage: OpenStorage) -> None:
+    storage = open_storage()
+    await storage.begin(new_run("r1", session_id="team"))
+    await storage.begin(new_run("r2", session_id="member", parent_run_id="r1", own_session=True))
+    await storage.begin(new_run("r3", session_id="member"))
+
+    assert _ids(await storage.list_sessions()) == ["team"]
+    assert await storage.load_session("member") is not None
+
+
+@_check
 async def a_session_can_be_renamed_and_its_state_replaced(open_storage: OpenStorage) -> None:
     storage = open_storage()
     await storage.begin(new_run("r1"), initial_state={"a": 1})

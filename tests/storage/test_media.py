@@ -236,7 +236,7 @@ async def test_in_memory_equal_images_are_one():
     for session_id in ("a", "a", "b"):
         await agent.arun("What is this?", images=[screenshot()], session_id=session_id)
 
-    messages = [run[0] for id in ("a", "b") for run in await storage.load_history(id)]
+    messages = [run[0] for session_id in ("a", "b") for run in await storage.load_history(session_id)]
     assert len({id(image.data) for message in messages for image in message.images or ()}) == 1
 
 
