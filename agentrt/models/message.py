@@ -87,6 +87,10 @@ class Message:
     """True for an answer that was cut off because its run was cancelled: later runs are shown it, marked as such."""
     created_at: datetime = field(default_factory=utc_now)
 
+    def __rich_repr__(self) -> Iterable[tuple[str, Any]]:
+        """What `rich.pretty.pprint` shows: what there is of it, and not all that there is not."""
+        return ((name, value) for name in FIELDS if (value := getattr(self, name)) not in (None, False))
+
     def model_dump(
         self, *, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None, exclude_none: bool = False
     ) -> dict[str, Any]:

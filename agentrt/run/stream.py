@@ -149,9 +149,9 @@ class RunStream(Generic[Out]):
         return (await self.result()).text()
 
     async def text_deltas(self) -> Any:
-        """Yield the answer's pieces of this run, none of a member's or sub-agent's."""
+        """Yield the answer's pieces: of this run, and of the member whose answer is its own; none of other runs'."""
         async for event in self:
-            if isinstance(event, RunContent) and event.run_id == self.run_id:
+            if isinstance(event, RunContent) and (event.run_id == self.run_id or _speaks(event.run_id, self._run)):
                 yield event.content
 
     async def run_to_end(self) -> RunResponse[Out]:
@@ -198,6 +198,15 @@ async def wait_for_end(tasks: Collection[asyncio.Task[Any]]) -> None:
         with anyio.move_on_after(CLOSE_S, shield=True):
             await asyncio.wait(tasks)
         raise
+
+
+def _speaks(run_id: str, above: Run) -> bool:
+    """Was the question handed on to the run of this id, so that its answer is that of the run above?"""
+    for execution in above.executions:
+        for below in (execution.child_run_ids or ()) if execution.stop_after_tool_call else ():
+            if below == run_id or (below in above.children and _speaks(run_id, above.children[below])):
+                return True
+    return False
 
 
 def _error_of(driver: asyncio.Task[Any]) -> BaseException | None:

@@ -62,6 +62,9 @@ class Printer:
         self._runs: set[str] = set()
         self._answered: set[str] = set()
         """The runs whose answer was streamed after their last tool call, so that it need not be printed again."""
+        self._handing_on: set[str] = set()
+        self._speaks_for: dict[str, str] = {}
+        """Of a run that a question was handed on to: the run whose answer it gives."""
 
     def __enter__(self) -> Self:
         self._screen.start()
@@ -82,15 +85,19 @@ class Printer:
         match item:
             case RunResponse():
                 self.response(item)  # pyright: ignore[reportUnknownArgumentType]
-            case RunContent() if self._is_own(item):
+            case RunContent() if self._is_own(item) or item.run_id in self._speaks_for:
                 self._write(item, TextBlock(title=_blocks.ANSWER, style="blue", markdown=self._markdown))
-                self._answered.add(item.run_id)
+                self._answered.add(self._speaks_for.get(item.run_id, item.run_id))
             case ReasoningContent() if self._is_own(item):
                 if self._show_reasoning:
                     self._write(item, TextBlock(title="Reasoning", style="green", markdown=self._markdown))
             case ReasoningStep():
                 self._step(item.step, owner=self._owner(item))
+            case ToolCallCompleted() if self._is_said(item.tool):
+                pass
             case ToolCallStarted() | ToolCallCompleted() | ToolCallError():
+                if item.tool.stop_after_tool_call:
+                    self._handing_on.add(item.run_id)
                 self._answered.discard(item.run_id)
                 self._tool(item.tool, owner=self._owner(item))
             case ToolCallProgress():
@@ -99,6 +106,8 @@ class Printer:
                 self._reset(item.run_id)
             case RunStarted():
                 self._runs.add(item.run_id)
+                if (above := item.parent_run_id) in self._handing_on:
+                    self._speaks_for[item.run_id] = self._speaks_for.get(above, above)
             case RunPaused() | RunCompleted() | RunCancelled() | RunError() if self._is_own(item):
                 self._end(item)
             case RunCompleted() if self._show_members_responses:
@@ -126,6 +135,10 @@ class Printer:
     def _is_own(self, event: BaseEvent) -> bool:
         """Is this the text of a run that was asked for here, rather than of one that another's tool has asked for?"""
         return event.parent_run_id not in self._runs
+
+    def _is_said(self, tool: ToolExecution) -> bool:
+        """Did the run that this call handed the question on to say its answer, just above?"""
+        return isinstance(self._growing, TextBlock) and any(id in self._speaks_for for id in tool.child_run_ids or ())
 
     def _owner(self, event: BaseEvent) -> str:
         return "" if self._is_own(event) or not event.path else clean(event.path[-1])

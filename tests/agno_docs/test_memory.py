@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from rich.pretty import pprint
 
 from agentrt.agent import Agent
 from agentrt.memory.db.sqlite import SqliteMemoryDb
@@ -126,6 +127,17 @@ def test_tools_read_the_chat_and_the_tool_calls_that_the_history_leaves_out(prov
         agent.run(message)
     assert "My colour is teal" in str(agent.run("What did I say?").content)
     assert "ding" in str(agent.run("What did the bell of ring say?").content)
+
+
+def test_messages_are_printed_with_what_they_hold(provider: Speaks, capsys: pytest.CaptureFixture[str]) -> None:
+    provider(lambda asked: "Hello.")
+    agent = Agent(model=OpenAIChat(id="gpt-4o-mini"))
+    agent.run("Hi")
+    pprint(agent.get_messages_for_session())
+    shown = capsys.readouterr().out
+    assert "role='assistant'" in shown
+    assert "content='Hello.'" in shown
+    assert "None" not in shown
 
 
 def test_a_stored_session_goes_on_when_the_program_is_run_again(provider: Speaks) -> None:

@@ -154,6 +154,23 @@ async def test_the_teams_text_is_that_of_its_own_run() -> None:
         assert await run.text() == "both have"
 
 
+def routing(name: str, to: Agent) -> Team:
+    leader = ScriptedModel(reply(tool_calls=[("forward_to_member", {"member": to.name})]))
+    return Team(name=name, mode="route", members=[to], model=leader)
+
+
+async def test_the_text_of_a_team_that_routes_is_its_members_also_through_another_team() -> None:
+    team = routing("outer", routing("inner", member("ann", "one two three")))
+    async with team.stream("go") as run:
+        deltas: Any = run.text_deltas()
+        assert "".join([piece async for piece in deltas]) == "one two three" == await run.text()
+
+
+def test_a_team_that_routes_prints_the_members_answer_once(capsys: pytest.CaptureFixture[str]) -> None:
+    routing("outer", routing("inner", member("ann", "one two three"))).print_response("go", stream=True)
+    assert capsys.readouterr().out.count("one two three") == 1
+
+
 def test_a_team_prints_what_its_members_say(capsys: pytest.CaptureFixture[str]) -> None:
     team = team_of_two(show_members_responses=True)
     team.print_response("go", stream=True)
