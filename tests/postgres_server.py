@@ -112,12 +112,13 @@ class Cut:
     """What a cutting proxy is to do: nothing until `at` is set.
 
     A client's packet that holds `at` is passed on (if `passes`), and both connections end once the server has answered:
-    the client is never told. `count` says how often that has happened.
+    the client is never told. `count` says how often that has happened, `asked` how many packets came: round trips.
     """
 
     at: bytes | None = None
     passes = True
     count = 0
+    asked = 0
 
 
 @contextlib.asynccontextmanager
@@ -139,6 +140,7 @@ async def cutting_proxy(url: str) -> AsyncGenerator[tuple[str, Cut]]:
         answering = asyncio.create_task(answer())
         try:
             while data := await reader.read(65536):
+                cut.asked += 1
                 if cut.at is not None and cut.at in data:
                     cut.at, cut.count = None, cut.count + 1
                     is_cut.set()

@@ -18,9 +18,38 @@ from agentrt.run.response import RunResponse
 from agentrt.run.run import new_id
 from agentrt.storage.base import Storage
 from agentrt.storage.in_memory import InMemoryStorage
+from agentrt.storage.merge import changed, copy_state
 
 if TYPE_CHECKING:
     from agentrt.memory.memory import Memory
+
+
+@dataclass(slots=True)
+class Ended:
+    """A run that a definition got back, and what a program makes of its state: the next run of the session is given it.
+
+    The response's own state stays as the run left it.
+    """
+
+    response: RunResponse[Any]
+    given_out: dict[str, Any] | None = None
+    _known: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What the session has of that."""
+
+    def state(self) -> dict[str, Any]:
+        state = self.given_out
+        if state is None:
+            self._known = copy_state(self.response.session_state or {})
+            state = self.given_out = copy_state(self._known)
+        return state
+
+    def take_changes(self) -> dict[str, Any]:
+        """The keys that were set or changed since this was asked last."""
+        if self.given_out is None:
+            return {}
+        changes = changed(self._known, self.given_out)
+        self._known = copy_state(self.given_out)
+        return changes
 
 
 @dataclass(slots=True)
@@ -29,7 +58,7 @@ class Here:
 
     sessions: dict[str | None, str] = field(default_factory=dict[str | None, str])
     """Its implicit sessions, one a user."""
-    newest: RunResponse[Any] | None = None
+    newest: Ended | None = None
 
 
 @dataclass(slots=True)
@@ -37,7 +66,7 @@ class Record:
     """One definition: its contexts, and its newest run over all of them."""
 
     contexts: WeakKeyDictionary[Any, Here] = field(default_factory=WeakKeyDictionary[Any, Here])
-    newest: RunResponse[Any] | None = None
+    newest: Ended | None = None
     active: int = 0
     overlapped: bool = False
     storage: Storage | None = None
@@ -60,9 +89,9 @@ class Record:
             self.active -= 1
             self.overlapped = self.overlapped or self.active > 0
             if response is not None:
-                self.newest = here.newest = response
+                self.newest = here.newest = Ended(response)
 
-    def read(self, name: str) -> RunResponse[Any] | None:
+    def read(self, name: str) -> Ended | None:
         """The newest run that this context got back, else the definition's newest, else None."""
         here = self.contexts.get(context_key())
         if here is not None and here.newest is not None:
@@ -73,6 +102,26 @@ class Record:
                 "use the RunResponse that each call returns"
             )
         return self.newest
+
+    def returned(self, run_id: str) -> RunResponse[Any] | None:
+        """The response of that run, if it is the newest that this context got back, or the definition's newest."""
+        for newest in (self.here().newest, self.newest):
+            if newest is not None and newest.response.run_id == run_id:
+                return newest.response
+        return None
+
+    def set_state(self, value: dict[str, Any]) -> None:
+        newest = self.here().newest or self.newest
+        if newest is not None:
+            newest.given_out = value
+
+    def given_state(self, session_id: str, given: dict[str, Any] | None) -> dict[str, Any] | None:
+        """What a new run of the session is given: what the program made of the newest run's state, and `given`."""
+        here = self.here().newest
+        newest = here if here is not None or self.active or self.overlapped else self.newest
+        if newest is None or newest.response.session_id != session_id:
+            return given
+        return {**newest.take_changes(), **(given or {})} or given
 
 
 _lock = threading.Lock()

@@ -215,8 +215,8 @@ class Agent(RunDefinition[Out]):
     ) -> Coroutine[Any, Any, RunResponse[Out]] | RunStream[Out]:
         """Go on with a paused run: the one given, else the newest that this context got back. As `arun` otherwise.
 
-        Decisions are taken from `updated_tools`, else from the response's `tools`. What is still open stays open, and
-        the run stays paused.
+        Decisions are taken from `updated_tools`, else from the `tools` of the response, which for a `run_id` is the
+        newest that this context got back if it is that run's. What is still open stays open, and the run stays paused.
         """
         run = self._reopen(run_response, run_id, updated_tools, options)
         if stream:
@@ -421,7 +421,10 @@ class Agent(RunDefinition[Out]):
 
     def _newest_run(self, name: str) -> RunResponse[Any] | None:
         bound: Run | None = self.__dict__.get("_run")
-        return bound.touch() if bound is not None else self._record().read(name)
+        if bound is not None:
+            return bound.touch()
+        newest = self._record().read(name)
+        return newest.response if newest is not None else None
 
     def _record(self) -> _views.Record:
         """The runs that this object, or the view of it that a workflow has, got back."""
@@ -432,6 +435,10 @@ class Agent(RunDefinition[Out]):
         view = self.copy()
         view.__dict__.update(_original=self._self(), _own_record=_views.Record())
         return view
+
+    def is_definition_of(self, run: Run) -> bool:
+        definition = run.definition
+        return definition.__dict__.get("_original", definition) is self._self()
 
     def _self(self) -> Agent[Out]:
         """The object that the user made, of which this may be a copy for one run."""
@@ -509,7 +516,7 @@ class Agent(RunDefinition[Out]):
             session_id=session_id,
             user_id=user_id,
             input=messages,
-            given_state=options.get("session_state"),
+            given_state=record.given_state(session_id, options.get("session_state")),
         )
 
     def _open_in(self, code: Code, definition: Agent[Any], messages: list[Message], options: RunOptions) -> Run:
@@ -522,16 +529,17 @@ class Agent(RunDefinition[Out]):
         if definition.storage is None:
             definition = definition.copy(storage=workflow.storage)
             definition.__dict__["_original"] = self._self()
-        session_id = options.get("session_id") or definition.given("session_id")
+        session_id = options.get("session_id") or definition.given("session_id") or f"{workflow.session_id}/{name}"
+        record = self._record()
         run = self._make(
             definition,
-            self._record(),
+            record,
             run_id=options.get("run_id") or child_run_id(workflow, call, name),
             named=True,
-            session_id=session_id or f"{workflow.session_id}/{name}",
+            session_id=session_id,
             user_id=options.get("user_id") or definition.given("user_id") or workflow.user_id,
             input=messages,
-            given_state=options.get("session_state"),
+            given_state=record.given_state(session_id, options.get("session_state")),
         )
         code.adopt(run, call)
         return run
@@ -562,7 +570,7 @@ class Agent(RunDefinition[Out]):
 
     def reopened(self, run_id: str, *, user_id: str | None) -> Run:
         """Make the run that a stored one goes on as, for a runtime that acts on it."""
-        return self._reopen(None, run_id, None, {"user_id": user_id})
+        return self._reopen(None, run_id, (), {"user_id": user_id})
 
     def open_for(self, parent: Run, input: Any, *, name: str, call: ToolExecution, **changes: Any) -> Run:
         """Make the run of this agent that a call of `parent`'s model consists of: see `Delegate`.
@@ -594,8 +602,8 @@ class Agent(RunDefinition[Out]):
         options: ContinueOptions,
     ) -> Run:
         """Make the run that goes on with a stored one; what it was is read when it is driven."""
-        if response is None and run_id is None:
-            response = self.run_response
+        if response is None:
+            response = self.run_response if run_id is None else self._record().returned(run_id)
         definition, _ = self._for_run(options)
         if decided is None:
             decided = response.tools_with_members if response is not None else ()
@@ -706,15 +714,29 @@ def _check(options: ContinueOptions, known: type[ContinueOptions] = RunOptions) 
         raise TypeError(f"A run has no option {min(unknown)!r}; its options are {names}")
 
 
-def _session_state(agent: Agent[Any]) -> dict[str, Any]:
-    """The newest run's session state, see `run_response`; the initial one before the first run, the live in a tool."""
+def _context_of(agent: Agent[Any]) -> RunContext[Any] | None:
+    """The run that the agent is bound to, or in whose tools it is read although they were not given it."""
     context: RunContext[Any] | None = agent.__dict__.get("_context")
+    run = current_run.get()
+    if context is None and run is not None and agent.is_definition_of(run):
+        return run.context
+    return context
+
+
+def _session_state(agent: Agent[Any]) -> dict[str, Any]:
+    """In a tool the run's live state; elsewhere the newest run's, before the first the initial one.
+
+    What a program changes in it between runs is given to the next run of that session.
+    """
+    context = _context_of(agent)
     if context is not None:
         return context.session_state
-    response = agent._newest_run("session_state")  # pyright: ignore[reportPrivateUsage]  a property of Agent
-    if response is not None and response.session_state is not None:
-        return response.session_state
-    return agent.given("session_state") or {}
+    newest = agent._record().read("session_state")  # pyright: ignore[reportPrivateUsage]  a property of Agent
+    if newest is not None and newest.response.session_state is not None:
+        return newest.state()
+    if agent.given("session_state") is None:
+        agent.__dict__["session_state"] = {}
+    return agent.given("session_state")
 
 
 def _session_id(agent: Agent[Any]) -> str | None:
@@ -730,9 +752,10 @@ def _user_id(agent: Agent[Any]) -> str | None:
 
 
 def _set_session_state(agent: Agent[Any], value: dict[str, Any]) -> None:
-    context: RunContext[Any] | None = agent.__dict__.get("_context")
+    context = _context_of(agent)
     if context is None:
         agent.__dict__["session_state"] = value
+        agent._record().set_state(value)  # pyright: ignore[reportPrivateUsage]  a property of Agent
     elif value is not context.session_state:
         context.session_state.clear()
         context.session_state.update(value)

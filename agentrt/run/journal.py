@@ -15,7 +15,7 @@ from agentrt.models.message import Message
 from agentrt.run.encoding import event_to_json
 from agentrt.run.events import BaseEvent, DeltaEvent
 from agentrt.run.response import RunStatus
-from agentrt.storage.base import Committed, Conflict, RunChange, Step, Storage
+from agentrt.storage.base import Committed, Conflict, RunChange, Step, Storage, kept
 
 T = TypeVar("T")
 
@@ -31,16 +31,12 @@ async def carried_out(storage: Storage, work: Coroutine[Any, Any, T]) -> T:
     """
     if not storage.durable:
         return await work
-    task, cancelled = asyncio.ensure_future(work), None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    result = task.result()
-    if cancelled is not None:
-        raise cancelled
-    return result
+    ended = kept(work)
+    try:
+        return await ended
+    except asyncio.CancelledError:
+        ended.result()
+        raise
 
 
 class Journal:
@@ -127,7 +123,7 @@ class Journal:
     async def write(self, *, messages: Sequence[Message] | None = None) -> None:
         """Store what was taken, and the run's messages if given, in one transaction, and announce it."""
         if self.keeps or messages is not None:
-            await carried_out(self.storage, self._write(messages))
+            await self._write(messages)
 
     async def _write(self, messages: Sequence[Message] | None = None) -> None:
         async with self._writing:
@@ -137,8 +133,10 @@ class Journal:
                 change.events = [_stored(event) for event in events if not event.is_delta]
                 change.last_seq = self._numbered
                 change.messages = messages
-                await self._store(change, events)
+                _, cancelled = await self._store(change, events, change.steps)
                 self._announce(events)
+                if cancelled is not None:
+                    raise cancelled
 
     def write_soon(self) -> None:
         """Have what was taken written without waiting for it. What fails is in the next write again."""
@@ -205,22 +203,33 @@ class Journal:
                 commit.last_seq = last.seq
                 return [_stored(event) for event in (*events, *ending) if not event.is_delta] if self.keeps else ()
 
-            commit.steps, commit.events = (), facts
+            steps, commit.steps, commit.events = commit.steps, (), facts
             for name, value in change.items():
                 setattr(commit, name, value)
-            committed = await self._store(commit, events)
+            committed, _ = await self._store(commit, events, steps)
             self._numbered = last.seq
             self._ended = True
             before(committed)
             self._announce([*events, *ending])
 
-    async def _store(self, change: RunChange, events: list[BaseEvent]) -> Committed:
-        """Commit. What storage refuses is taken back, for the next write and the run's last one."""
+    async def _store(
+        self, change: RunChange, events: list[BaseEvent], steps: Sequence[Step]
+    ) -> tuple[Committed, asyncio.CancelledError | None]:
+        """Commit, to the end; return the cancellation that came meanwhile, too.
+
+        What storage refuses is taken back, for the next write and the run's last one.
+        """
         try:
-            return await self.storage.commit(change)
+            if not self.storage.durable:
+                return await self.storage.commit(change), None
+            ended = kept(self.storage.commit(change))
+            try:
+                return await ended, None
+            except asyncio.CancelledError as error:
+                return ended.result(), error
         except (StorageError, asyncio.CancelledError) as error:
             self._events[:0] = events
-            self._steps[:0] = change.steps
+            self._steps[:0] = steps
             self._gathered[:0] = self._in_flight
             self._is_unsure = isinstance(error, asyncio.CancelledError)
             raise
@@ -240,6 +249,16 @@ class Journal:
             last_step = max((step.number for step in stored.steps), default=0)
             self._steps = [step for step in self._steps if step.number > last_step]
             self._announce(done)
+
+    async def leave_evidence(self) -> None:
+        """Leave the results of calls that are not stored for whoever goes on with the run; the state is not ours."""
+        await self.quiet()
+        steps, self._steps = self._steps, []
+        for step in steps:
+            # a call that was cut short, or not made, has no time
+            if step.kind == "tool" and step.data["execution"].elapsed_s is not None:
+                data = {"execution": step.data["execution"]}
+                await carried_out(self.storage, self.storage.add_evidence(self.run_id, "evidence", data))
 
     def give_up(self) -> None:
         """Announce what was taken although it could not be stored: the run has failed, and its reader is told."""

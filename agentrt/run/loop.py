@@ -68,6 +68,8 @@ async def drive(run: Run) -> RunResponse[Any]:
             await _cancelled(run)
             if run.cancel_reason is not None:
                 return run.response
+        elif run.stored:
+            await _leave_evidence(run)
         raise
     except Exception as error:
         await _failed(run, error)
@@ -250,8 +252,18 @@ async def _failed(run: Run, error: Exception) -> None:
         except AgentRTError as storage_error:
             error.add_note(f"The failed run could not be stored either: {storage_error}")
             log.error("run %s failed and could not be stored: %s", run.run_id, storage_error)
+    elif run.stored:
+        await _leave_evidence(run)
     run.fact(last)
     run.journal.give_up()
+
+
+async def _leave_evidence(run: Run) -> None:
+    """Whoever goes on with the run may want to know what its last calls did."""
+    try:
+        await run.journal.leave_evidence()
+    except AgentRTError as error:
+        log.error("run %s was left, and what its last calls did could not be stored: %s", run.run_id, error)
 
 
 async def _store_cut(run: Run, status: RunStatus, last: BaseEvent) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from agentrt.errors import CodecError, RunBusy, ToolArgumentsInvalid
+from agentrt.errors import CodecError, ToolArgumentsInvalid
 from agentrt.models.message import Message, ToolCall, utc_now
 from agentrt.run.decisions import open_kinds
 from agentrt.run.events import BaseEvent, ToolCallCompleted, ToolCallError, ToolCallProgress, ToolCallStarted
@@ -153,14 +153,21 @@ def _execution(run: Run, call: ToolCall) -> ToolExecution:
 
 
 async def _run_together(run: Run, todo: list[tuple[ToolExecution, Function]]) -> None:
-    """Run what shares state in call order, all else at once, up to `parallel_tools`."""
-    room = asyncio.Semaphore(run.limits.parallel_tools)
+    """Run what shares state in call order, all else at once, up to `parallel_tools`.
+
+    The result that comes last is stored with what the run does next, which is to store that its model is asked.
+    """
+    room, left = asyncio.Semaphore(run.limits.parallel_tools), len(todo)
     stateful = [item for item in todo if item[1].stateful]
     free = [item for item in todo if not item[1].stateful]
 
     async def alone(execution: ToolExecution, function: Function) -> None:
+        nonlocal left
         async with room:
             await _run_one(run, execution, function)
+        left -= 1
+        if left or function.stop_after_tool_call:  # hooks of the answer may take their time
+            await run.journal.write()
 
     async def in_order() -> None:
         for at, (execution, function) in enumerate(stateful):
@@ -251,7 +258,10 @@ async def _run_and_take(run: Run, execution: ToolExecution, function: Function) 
 
 
 async def _take(run: Run, execution: ToolExecution, function: Function, result: ToolResult, *, changed: bool) -> None:
-    """Keep a result: on the execution, in the journal, in the stream, in this order."""
+    """Keep a result: on the execution, in the journal, in the stream, in this order.
+
+    One that changed the state, which storage may refuse, is stored at once.
+    """
     execution.elapsed_s = result.elapsed_s
     if result.changed_args is not None:
         execution.tool_args = result.changed_args
@@ -263,16 +273,14 @@ async def _take(run: Run, execution: ToolExecution, function: Function, result: 
     if result.exception is not None:
         log.debug("tool %s failed", function.name, exc_info=result.exception)
     settle(run, execution, changed=changed)
+    if not changed:
+        return
     try:
         await run.journal.write()
     except CodecError as error:
         path = re.sub(r'^step \d+\["state"\]', "session_state", error.path)
         told = f"Tool {function.name!r} left something that storage can't hold: {error}"
         raise CodecError(told.replace(error.path, path), path=path) from error
-    except RunBusy:
-        # taken over by somebody else, who may want to know what this call did; its state is not the run's any more
-        await run.storage.add_evidence(run.run_id, "evidence", {"execution": execution})
-        raise
 
 
 def settle(run: Run, execution: ToolExecution, *, changed: bool = False) -> None:

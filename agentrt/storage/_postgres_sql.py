@@ -44,7 +44,9 @@ class PostgresSql(PostgresTables, Sql):
 
     def __init__(self, table: str, schema: str | None) -> None:
         super().__init__(table, schema)
+        self._commits: dict[str, str] = {}
         named = self._named
+        self.keep_run = named("SELECT run_id FROM {t}_runs WHERE run_id = $1")
         self.enter = f"{self.enter_session} RETURNING run_count, state, txid_current()"
         # the run, and the session's state if it has changed; returns who drives the session, if asked, and the history
         self.open_run = named(
@@ -118,6 +120,10 @@ class PostgresSql(PostgresTables, Sql):
             "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM deltas), (SELECT count(*) FROM runs)"
         )
 
+    def tidy_and_commit(self, *values: int) -> str:
+        """The end of a transaction that also tidies, given what `tidy` takes."""
+        return re.sub(r"\$(\d)", lambda at: str(values[int(at[1]) - 1]), self.tidy) + "; COMMIT"
+
     def news_key(self, run_id: str) -> str:
         """What a notice says of a run: short, as a notice has little room."""
         place = f"{self._schema}{self.table}/{run_id}".encode("utf-8", "replace")
@@ -130,7 +136,7 @@ class PostgresSql(PostgresTables, Sql):
 
         `columns` is what it writes into the run's row; `state` the session's new state, None when that stays as it is.
         """
-        if rows.seqs:
+        if columns and rows.seqs:
             columns = {**columns, "last_seq": rows.seqs[-1]}
         values: list[Any] = [*columns.values(), change.run_id]
 
@@ -139,7 +145,8 @@ class PostgresSql(PostgresTables, Sql):
             return f"${len(values)}"
 
         ends = change.status in (RunStatus.COMPLETED, RunStatus.CANCELLED)
-        run = [f"{self.update_run(columns, change.status)} AND session_id = {put(change.session_id)}"]
+        own = self.update_run(columns, change.status) if columns else self.keep_run
+        run = [f"{own} AND session_id = {put(change.session_id)}"]
         if change.epoch is not None:
             run.append(f"epoch = {put(change.epoch)}")
         if change.expect is not None:
@@ -147,7 +154,7 @@ class PostgresSql(PostgresTables, Sql):
         if ends and rows.numbers:  # they would not stay, but are not to be there already
             taken = f"number = ANY({put(rows.numbers)}::bigint[])"
             run.append(f"NOT EXISTS (SELECT 1 FROM {{t}}_steps WHERE run_id = ${len(columns) + 1} AND {taken})")
-        parts = [f"run AS ({' AND '.join(run)} RETURNING run_id)"]
+        parts = [f"run AS ({' AND '.join(run)} {'RETURNING run_id' if columns else 'FOR NO KEY UPDATE'})"]
         if state is not None:
             parts.append(
                 f"session AS (UPDATE {{t}} SET state = {put(state)}, updated_at = {put(rows.now)} "
@@ -174,7 +181,10 @@ class PostgresSql(PostgresTables, Sql):
                 f"unnest({new}) AS new ON CONFLICT (run_id, seq, place) DO UPDATE SET data = excluded.data)"
             )
         told = f"pg_notify('{CHANNEL}', {put(self.news_key(change.run_id))})" if rows.seqs or rows.deltas else "1"
-        return self._named(f"WITH {', '.join(parts)} SELECT {told} FROM run"), values
+        text = f"WITH {', '.join(parts)} SELECT {told}, txid_current() FROM run"
+        if text not in self._commits:
+            self._commits[text] = self._named(text)
+        return self._commits[text], values
 
 
 _DELTA: Final = ("bigint", "bigint", "text")

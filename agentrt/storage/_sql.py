@@ -26,8 +26,11 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 SESSION_COLUMNS: Final = "session_id, user_id, agent_id, name, run_count, created_at, updated_at"
 RUN_COLUMNS: Final = (
     "run_id, session_id, number, status, user_id, agent_id, parent_run_id, owner, epoch, "
-    "CASE WHEN lease_until > {now} THEN 0 ELSE 1 END, last_seq, created_at, updated_at"
+    "CASE WHEN lease_until > {now} THEN 0 ELSE 1 END, "
+    "last_seq, created_at, updated_at, (SELECT MAX(seq) FROM {t}_events WHERE run_id = {t}_runs.run_id), "
+    "(SELECT created_at FROM {t}_events WHERE run_id = {t}_runs.run_id ORDER BY seq DESC LIMIT 1)"
 )
+"""A commit that only adds to a run leaves its row alone: its newest fact may be newer than the row."""
 ENDED: Final = ", ".join(f"'{status.value}'" for status in RunStatus if status.is_terminal)
 
 # A version is its place in this list, from 1. Never change one that was released: add the next.
@@ -112,6 +115,7 @@ class Sql(Tables):
 
     def __init__(self, table: str, *, now: str) -> None:
         super().__init__(table, now=now)
+        self._updates: dict[tuple[str | RunStatus | None, ...], str] = {}
         named = self._named
 
         # makes or takes over the session; changes no row when it belongs to somebody else
@@ -218,6 +222,12 @@ class Sql(Tables):
 
     def update_run(self, columns: Iterable[str], status: RunStatus | None) -> str:
         """Takes the values of the columns, and the run's id. A status other than RUNNING ends the lease."""
+        shape = (*columns, status)
+        if shape not in self._updates:
+            self._updates[shape] = self._update_run(columns, status)
+        return self._updates[shape]
+
+    def _update_run(self, columns: Iterable[str], status: RunStatus | None) -> str:
         changes = [f"{name} = ?" for name in columns]
         if status not in (None, RunStatus.RUNNING):
             changes += ["owner = NULL", "lease_until = NULL"]
@@ -275,8 +285,8 @@ def session_of(row: Sequence[Any], state: dict[str, Any]) -> StoredSession:
 
 def run_of(row: Sequence[Any]) -> StoredRun:
     """A row of `RUN_COLUMNS`."""
-    run_id, session_id, number, status, user_id, agent_id, parent_run_id, *lease, last_seq, created_at, updated_at = row
-    owner, epoch, is_expired = lease
+    run_id, session_id, number, status, user_id, agent_id, parent_run_id, owner, epoch, is_expired, *when = row
+    last_seq, created_at, updated_at, newest_seq, newest_at = when
     return StoredRun(
         run_id=run_id,
         session_id=session_id,
@@ -288,9 +298,9 @@ def run_of(row: Sequence[Any]) -> StoredRun:
         owner=owner,
         epoch=epoch,
         lease_expired=bool(is_expired),
-        last_seq=last_seq,
+        last_seq=max(last_seq, newest_seq or 0),
         created_at=from_micros(created_at),
-        updated_at=from_micros(updated_at),
+        updated_at=from_micros(max(updated_at, newest_at or 0)),
     )
 
 
@@ -306,18 +316,20 @@ def histories(texts: Iterable[str | None], media: Mapping[str, bytes]) -> list[l
 
 
 def columns_of(change: RunChange, now: int, media: dict[str, bytes]) -> dict[str, Any]:
-    """What a change writes into the run's row, and into `media` what that refers to."""
-    columns: dict[str, Any] = {"updated_at": now}
+    """What a change writes into the run's row, and into `media` what that refers to: nothing if it only adds facts."""
+    columns: dict[str, Any] = {}
     if change.status is not None:
         columns["status"] = change.status.value
-    if change.last_seq is not None:
-        columns["last_seq"] = change.last_seq
     if change.response is not None:
         columns["response"] = dumps(change.response, "response", media=media)
     if change.messages is not None:
         columns["messages"] = dump_messages(change.messages, media=media)
     if change.deltas:
         columns["has_deltas"] = 1
+    if change.last_seq is not None and (columns or not change.events):
+        columns["last_seq"] = change.last_seq
+    if columns:
+        columns["updated_at"] = now
     return columns
 
 

@@ -22,7 +22,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, Final, TypeAlias, TypeVar
 
 from agentrt.errors import StorageError
@@ -124,9 +124,8 @@ class SqliteThread:
         """Do the next job, and those that may go with it. Keeps none of them, as a job may hold its storage alive."""
         if not waiting:
             waiting.append(self._queue.get())
-        with contextlib.suppress(Empty):
-            while True:
-                waiting.append(self._queue.get_nowait())
+        while not self._queue.empty():  # nobody else takes from it
+            waiting.append(self._queue.get_nowait())
         job = waiting.popleft()
         if job is None:
             return False
@@ -206,8 +205,11 @@ class SqliteJobs:
         self._thread: SqliteThread | None = None
         self._finalizer: weakref.finalize[..., Any] | None = None
 
-    def submit(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> asyncio.Future[T]:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    def submit(
+        self, work: Callable[[sqlite3.Connection], T], *, writes: bool, to: asyncio.Future[T] | None = None
+    ) -> asyncio.Future[T]:
+        """Have `work` done; what comes of it goes to the future `to`, else to a new one."""
+        future = to if to is not None else asyncio.get_running_loop().create_future()
         job = Job(work, writes, future)
         thread = self._thread
         while thread is None or not thread.put(job):

@@ -9,10 +9,11 @@ was called is carried out whole and in the order of the calls, also when the awa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from agentrt.models.message import Message, utc_now
 from agentrt.run.response import RunStatus
@@ -21,6 +22,7 @@ from agentrt.storage.merge import Conflict
 __all__ = [
     "Committed",
     "Conflict",
+    "Kept",
     "LeaseNews",
     "Opening",
     "RunChange",
@@ -29,7 +31,10 @@ __all__ = [
     "Storage",
     "StoredRun",
     "StoredSession",
+    "kept",
 ]
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -162,6 +167,31 @@ class Committed:
     conflicts: Sequence[Conflict] = ()
 
 
+class Kept(asyncio.Future[T]):
+    """What comes of a call that is carried out whole: who waits for it and is cancelled waits to its end."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        return False
+
+
+def kept(work: Awaitable[T]) -> Kept[T]:
+    """Have work done to its end. A cancellation of who waits is raised then, and `result()` tells what came of it."""
+    if isinstance(work, Kept):
+        return work
+    task, ended = asyncio.ensure_future(work), Kept[T](loop=asyncio.get_running_loop())
+
+    def end(task: asyncio.Future[T]) -> None:
+        if task.cancelled():  # by the end of the loop
+            asyncio.Future[Any].cancel(ended)
+        elif (error := task.exception()) is not None:
+            ended.set_exception(error)
+        else:
+            ended.set_result(task.result())
+
+    task.add_done_callback(end)
+    return ended
+
+
 class Storage(Protocol):
     """Keeps sessions and runs. Safe to share between agents, tasks, threads and event loops.
 
@@ -196,8 +226,8 @@ class Storage(Protocol):
         """
         ...
 
-    async def commit(self, change: RunChange) -> Committed:
-        """Add to a stored run, in one transaction.
+    def commit(self, change: RunChange) -> Awaitable[Committed]:
+        """Add to a stored run, in one transaction. A coroutine, or `Kept` where it needs no task to be carried out.
 
         Raises `CodecError` for a value that can't be stored, `RunNotFound` for a run that is not stored, `RunBusy`
         for a step or an event that somebody else has stored meanwhile and as `epoch` says.

@@ -49,6 +49,11 @@ def merge(
         raise CodecError(f"{root} contains itself, or is nested too deeply", path=root) from None
 
 
+def changed(base: Mapping[str, Any], mine: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of `mine` that `base` does not have, or has with another value."""
+    return {key: copy_state(value) for key, value in mine.items() if _frozen(value) != _frozen(base.get(key, _MISSING))}
+
+
 def at_key(path: str, key: object) -> str:
     """The path of a key in the container at `path`, as it would be written in Python."""
     return f"{path}[{json.dumps(key, ensure_ascii=False) if isinstance(key, str) else repr(key)}]"

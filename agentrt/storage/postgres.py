@@ -110,6 +110,7 @@ class PostgresStorage(Storage):
     ) -> None:
         self._sql = PostgresSql(check_table_name(table_name), schema)
         self._keep_events = round(keep_events_days * _DAY)
+        self._tidy_and_commit = self._sql.tidy_and_commit(_DELTAS_KEPT, self._keep_events, _TIDIED)
         self._client = PostgresClient(
             self._sql,
             "PostgresStorage",
@@ -205,7 +206,7 @@ class PostgresStorage(Storage):
                 stored = await self._locked(transaction, self._sql.lock_state, change)
                 new_state, committed = merged_state(stored, state)
                 await self._keep_media(transaction, change.session_id, media)
-            else:
+            elif media or change.epoch is None:  # else nobody adds to the run beside its owner, who does so in turn
                 await self._keep_media(transaction, change.session_id, media)  # which locks the session: before the run
                 await self._locked(transaction, self._sql.lock_run, change)
             statement, values = self._sql.commit(change, columns, rows(committed), new_state)
@@ -215,8 +216,9 @@ class PostgresStorage(Storage):
                 raise _moved_on(change.run_id) from error
             if not found:
                 raise await self._refusal(transaction, change)
+            transaction.number = found[0][1]
             if is_terminal:
-                await transaction.fetch(self._sql.tidy, _DELTAS_KEPT, self._keep_events, _TIDIED)
+                transaction.ending = self._tidy_and_commit
             return committed
 
         return await here.pool.transact(work, run_id=change.run_id)

@@ -35,6 +35,7 @@ from agentrt.storage._sqlite_open import NOW, file_of, opener
 from agentrt.storage._sqlite_thread import SqliteJobs
 from agentrt.storage.base import (
     Committed,
+    Kept,
     LeaseNews,
     Opening,
     RunChange,
@@ -154,7 +155,7 @@ class SqliteStorage(Storage):
         number, state, history = await self._write(work)
         return Opening(state=loads(state) if state else {}, history=_oldest_first(*history), number=number)
 
-    async def commit(self, change: RunChange) -> Committed:
+    def commit(self, change: RunChange) -> Kept[Committed]:
         sql, run_id, session_id = self._sql, change.run_id, change.session_id
         now = to_micros(utc_now())
         media: dict[str, bytes] = {}
@@ -183,20 +184,26 @@ class SqliteStorage(Storage):
             facts = change.facts(merged.conflicts)
             events = [(run_id, seq, now, refer_to_media(clean_text(data), media)) for seq, data in facts]
             self._keep_media(connection, session_id, media)
-            if events:
-                columns["last_seq"] = events[-1][1]
-            connection.execute(sql.update_run(columns, change.status), (*columns.values(), run_id))
-            connection.executemany(sql.insert_delta, deltas)
+            if columns:
+                if events:
+                    columns["last_seq"] = events[-1][1]
+                connection.execute(sql.update_run(columns, change.status), (*columns.values(), run_id))
+            if deltas:
+                connection.executemany(sql.insert_delta, deltas)
             try:
-                connection.executemany(sql.insert_step, steps)
-                connection.executemany(sql.insert_event, events)
+                if steps:
+                    connection.executemany(sql.insert_step, steps)
+                if events:
+                    connection.executemany(sql.insert_event, events)
             except sqlite3.IntegrityError as error:
                 raise RunBusy(f"Run {run_id!r} has moved on: what is to be added to it is there already") from error
             if change.status in (RunStatus.COMPLETED, RunStatus.CANCELLED):
                 connection.execute(sql.delete_steps, (run_id,))
             return merged
 
-        return await self._write(work)
+        committed = Kept[Committed](loop=asyncio.get_running_loop())
+        self._jobs.submit(work, writes=True, to=committed)
+        return committed
 
     async def load_run(self, run_id: str) -> StoredRun | None:
         def work(connection: Connection) -> tuple[Any, list[Any], dict[str, bytes]]:

@@ -642,7 +642,7 @@ async def a_cancelled_call_is_done_whole_or_not_at_all(open_storage: OpenStorage
 
     for number in range(1, 21):
         steps = [new_step(number * 2 - 1), new_step(number * 2)]
-        task = asyncio.create_task(storage.commit(new_change("r1", steps=steps)))
+        task = asyncio.ensure_future(storage.commit(new_change("r1", steps=steps)))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])

@@ -25,6 +25,7 @@ from agentrt.run.run import Run, current_run, new_id
 from agentrt.run.stream import RunStream
 from agentrt.sessions import Sessions
 from agentrt.storage.base import Storage
+from agentrt.storage.merge import copy_state
 from agentrt.utils.log import library_logger
 from agentrt.workflow._entry import Entry, drain
 from agentrt.workflow._output import ItemStream, Output
@@ -296,19 +297,27 @@ class Workflow(Definition):
         code = parent.code if parent is not None else None
         if code is None:
             session_id = session_id or _views.implicit_session(record.here(), user_id)
-            run_id = options.get("run_id") or new_id()
             return self._make(
-                entry, options, inputs, run_id=run_id, session_id=session_id, user_id=user_id, input=[message]
+                entry,
+                options,
+                inputs,
+                run_id=options.get("run_id") or new_id(),
+                session_id=session_id,
+                user_id=user_id,
+                input=[message],
+                given_state=record.given_state(session_id, options.get("session_state")),
             )
+        session_id = session_id or f"{code.run.session_id}/{self.agent_id}"
         call = code.call_for(self.agent_id, [message])
         run, output = self._make(
             entry,
             options,
             inputs,
             run_id=options.get("run_id") or child_run_id(code.run, call, self.agent_id),
-            session_id=session_id or f"{code.run.session_id}/{self.agent_id}",
+            session_id=session_id,
             user_id=user_id or code.run.user_id,
             input=[message],
+            given_state=record.given_state(session_id, options.get("session_state")),
             storage=self.storage or code.run.storage,
         )
         run.named = True
@@ -317,7 +326,7 @@ class Workflow(Definition):
 
     def reopened(self, run_id: str, *, user_id: str | None) -> Run:
         """Make the run that a stored one goes on as, for a runtime that acts on it."""
-        return self._reopen(None, run_id, None, user_id)
+        return self._reopen(None, run_id, (), user_id)
 
     def _reopen(
         self,
@@ -326,8 +335,8 @@ class Workflow(Definition):
         decided: Iterable[ToolExecution] | None,
         user_id: str | None,
     ) -> Run:
-        if response is None and run_id is None:
-            response = self.run_response
+        if response is None:
+            response = self.run_response if run_id is None else self._record().returned(run_id)
         if decided is None:
             decided = response.tools_with_members if response is not None else ()
         run, _ = self._make(
@@ -371,7 +380,6 @@ class Workflow(Definition):
             parent=parent,
             path=(*parent.path, name) if parent is not None else (name,),
             named="run_id" in options,
-            given_state=options.get("session_state"),
             on_start=record.started,
             on_end=lambda response: record.ended(here, response),
             **fields,
@@ -430,7 +438,10 @@ class Workflow(Definition):
 
     def _newest(self, name: str) -> RunResponse[Any] | None:
         run: Run | None = self.__dict__.get("_run")
-        return run.touch() if run is not None else self._record().read(name)
+        if run is not None:
+            return run.touch()
+        newest = self._record().read(name)
+        return newest.response if newest is not None else None
 
     def _storage(self) -> Storage:
         return self.storage or _views.own_storage(self._record())
@@ -441,16 +452,19 @@ def _session_state(workflow: Workflow) -> dict[str, Any]:
     run: Run | None = workflow.__dict__.get("_run")
     if run is not None:
         return run.state
-    response = workflow._newest("session_state")  # pyright: ignore[reportPrivateUsage]  a property of Workflow
-    if response is not None and response.session_state is not None:
-        return response.session_state
-    return workflow.given("session_state") or {}
+    newest = workflow._record().read("session_state")  # pyright: ignore[reportPrivateUsage]  a property of Workflow
+    if newest is not None and newest.response.session_state is not None:
+        return newest.state()
+    if workflow.__dict__.get("session_state") is None:  # the class's is not changed by what is done to an instance's
+        workflow.__dict__["session_state"] = copy_state(workflow.given("session_state") or {})
+    return workflow.__dict__["session_state"]
 
 
 def _set_session_state(workflow: Workflow, value: dict[str, Any]) -> None:
     run: Run | None = workflow.__dict__.get("_run")
     if run is None:
         workflow.__dict__["session_state"] = value
+        workflow._record().set_state(value)  # pyright: ignore[reportPrivateUsage]  a property of Workflow
     elif value is not run.state:
         run.state.clear()
         run.state.update(value)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from agentrt import Agent, RunContext
+from agentrt import Agent, RunContext, tool
 from agentrt.errors import AgentRTError, AmbiguousRun
-from agentrt.testing import FunctionModel, reply
+from agentrt.storage.in_memory import InMemoryStorage
+from agentrt.testing import FunctionModel, ScriptedModel, reply
 
 
 def echo(request: Any) -> str:
@@ -198,3 +199,63 @@ async def test_a_sync_tool_may_run_another_agent() -> None:
     )
     async with asyncio.timeout(5):
         assert (await outer.arun("hi")).content == "heard q"
+
+
+async def test_what_a_program_changes_in_the_state_is_given_to_the_next_run_of_that_session() -> None:
+    storage = InMemoryStorage()
+    agent = Agent(model=FunctionModel(echo), storage=storage, session_state={"items": ["a"]})
+    first = await agent.arun("hi", session_id="s")
+    agent.session_state["items"].append("b")
+    agent.session_state["new"] = 1
+    other = await agent.arun("hi", session_id="other")
+    assert other.session_state == {"items": ["a"]}
+    await agent.arun("hi", session_id="s")
+    agent.session_state["items"].append("c")
+    second = await agent.arun("hi", session_id="s", session_state={"new": 2})
+    assert second.session_state == {"items": ["a", "c"], "new": 2}
+    assert first.session_state == {"items": ["a"]}
+    session = await storage.load_session("s")
+    assert session is not None and session.state == second.session_state
+
+
+async def test_a_change_of_the_state_is_given_once() -> None:
+    agent = Agent(model=FunctionModel(echo), session_id="s", session_state={"n": 0})
+    await agent.arun("hi")
+    agent.session_state["n"] = 1
+    await asyncio.create_task(agent.arun("hi", session_state={"n": 5}))
+    assert (await agent.arun("hi")).session_state == {"n": 5}
+
+
+async def test_a_state_that_is_set_counts_for_this_session_and_for_new_ones() -> None:
+    agent = Agent(model=FunctionModel(echo), session_id="s", session_state={"n": 0})
+    await agent.arun("hi")
+    agent.session_state = {"n": 7}
+    assert agent.session_state == {"n": 7}
+    for session_id in ("s", "t"):
+        response = await agent.arun("hi", session_id=session_id)
+        assert response.session_state == {"n": 7}
+
+
+async def test_a_state_can_be_filled_before_the_first_run() -> None:
+    agent = Agent(model=FunctionModel(echo))
+    agent.session_state["n"] = 1
+    assert (await agent.arun("hi")).session_state == {"n": 1}
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+async def test_a_tool_that_was_not_given_its_agent_reads_the_live_state_of_its_run(awaited: bool) -> None:
+    def note(what: str) -> str:
+        agent.session_state["notes"].append(what)
+        return str(agent.session_state["notes"])
+
+    async def anote(what: str) -> str:
+        return note(what)
+
+    model = ScriptedModel(reply(tool_calls=[("note", {"what": "a"})]), "ok")
+    tools = [tool(name="note")(anote if awaited else note)]
+    initial: dict[str, Any] = {"notes": []}
+    agent = Agent(model=model, tools=tools, session_state=initial)
+    response = await agent.arun("hi")
+    assert response.tools[0].result == "['a']"
+    assert response.session_state == {"notes": ["a"]}
+    assert initial == {"notes": []}

@@ -6,8 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from agentrt.models.anthropic import Claude
+from agentrt.models.base import Model
+from agentrt.models.google.gemini import Gemini
+from agentrt.models.openai import OpenAIChat
 from tests.agno_docs.provider import Provider, Think
 from tests.http_server import Server
+
+MODELS = {"openai": OpenAIChat, "anthropic": Claude, "gemini": Gemini}
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> Model:
+    """A model of each provider."""
+    return MODELS[request.param](id="some-model")
 
 
 @pytest.fixture

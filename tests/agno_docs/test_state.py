@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agentrt.agent import Agent
+from agentrt.models.base import Model
 from agentrt.models.openai import OpenAIChat
 from agentrt.storage.sqlite import SqliteStorage
 from tests.agno_docs.provider import Asked, Provider, Said, Think
@@ -154,3 +155,86 @@ def test_a_state_given_to_a_run_wins_over_the_agents_own(provider: Speaks) -> No
     )
     agent.run("Hello", session_state={"pet": "Rex"})
     assert asked[0].system == "A cat called Rex"
+
+
+def test_keys_of_the_state_are_filled_in_only_where_the_agent_says_so(provider: Speaks) -> None:
+    asked = provider(lambda asked: "Fine.").asked
+    for filled in (True, False):
+        agent = Agent(
+            model=OpenAIChat(id="gpt-4o-mini"),
+            session_state={"pet": "Momo"},
+            description="You know {pet}.",
+            instructions="Talk of {pet}.",
+            add_state_in_messages=filled,
+        )
+        agent.run("Hello")
+    assert ["Momo" in one.system for one in asked] == [True, False]
+    assert "You know Momo." in asked[0].system
+    assert "Talk of Momo." in asked[0].system
+    assert "You know {pet}." in asked[1].system
+
+
+def test_other_functions_of_the_program_change_the_state_too(provider: Speaks) -> None:
+    asked = provider(packer).asked
+    storage = SqliteStorage(table_name="agent_sessions", db_file="tmp/trip.db")
+    agent = Agent(
+        model=OpenAIChat(id="gpt-4o-mini"),
+        session_id="trip",
+        session_state={"suitcase": []},
+        tools=[pack],
+        storage=storage,
+        instructions="In the suitcase: {suitcase}",
+        add_state_in_messages=True,
+    )
+
+    def empty() -> None:
+        agent.session_state["suitcase"].clear()
+
+    agent.run("Pack socks")
+    empty()
+    agent.session_state["suitcase"].append("hat")
+    agent.run("What is in it?")
+    assert asked[-1].system == "In the suitcase: ['hat']"
+    again = Agent(model=OpenAIChat(id="gpt-4o-mini"), session_id="trip", storage=storage)
+    assert again.run("Hello").session_state == {"suitcase": ["hat"]}
+
+
+def test_a_tool_may_use_the_agent_of_its_program(provider: Speaks) -> None:
+    provider(packer)
+
+    def pack(thing: str) -> str:
+        """Put a thing into the suitcase."""
+        agent.session_state["suitcase"].append(thing)
+        return f"packed: {agent.session_state['suitcase']}"
+
+    agent = Agent(model=OpenAIChat(id="gpt-4o-mini"), session_state={"suitcase": []}, tools=[pack])
+    assert str(agent.run("Pack socks and tea").content).endswith("packed: ['socks', 'tea']")
+    assert agent.session_state == {"suitcase": ["socks", "tea"]}
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_runs_switch_between_sessions_each_with_its_own_state(provider: Speaks, stored: bool) -> None:
+    asked = provider(packer).asked
+    agent = Agent(
+        model=OpenAIChat(id="gpt-4o-mini"),
+        session_state={"suitcase": []},
+        tools=[pack],
+        storage=SqliteStorage(table_name="agent_sessions", db_file="tmp/trips.db") if stored else None,
+        instructions="In the suitcase: {suitcase}",
+        add_state_in_messages=True,
+    )
+    await agent.arun("Pack socks", session_id="oslo")
+    async for _ in agent.arun("Pack tea", session_id="rome", stream=True):
+        pass
+    assert agent.session_state == {"suitcase": ["tea"]}
+    await agent.aprint_response("Hello", session_id="oslo", stream=True)
+    assert (agent.session_id, agent.session_state) == ("oslo", {"suitcase": ["socks"]})
+    assert asked[-1].system == "In the suitcase: ['socks']"
+
+
+def test_the_state_is_kept_with_each_provider(provider: Speaks, model: Model) -> None:
+    provider(packer)
+    agent = Agent(model=model, session_state={"suitcase": []}, tools=[pack, unpack, look])
+    for message in ("Socks and tea please", "Without tea"):
+        agent.print_response(message, stream=True)
+    assert agent.session_state == {"suitcase": ["socks"]}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agentrt.agent import Agent
+from agentrt.models.base import Model
 from agentrt.models.openai import OpenAIChat
 from agentrt.run.response import RunResponse
 from agentrt.tools import tool
@@ -66,7 +67,7 @@ def test_a_call_waits_for_a_confirmation(provider: Speaks, typed: Types, typed_a
     assert "reject" in str(response.content) or ran
 
 
-@pytest.mark.parametrize("by", ["response", "run_id"])
+@pytest.mark.parametrize("by", ["response", "run_id", "run_id and tools"])
 async def test_a_run_is_continued_by_its_response_or_its_id_and_awaited(provider: Speaks, by: str) -> None:
     provider(calling("ring"))
 
@@ -76,17 +77,79 @@ async def test_a_run_is_continued_by_its_response_or_its_id_and_awaited(provider
         return "ding"
 
     agent = Agent(model=OpenAIChat(id="gpt-4o"), tools=[ring])
+    other = await agent.arun("Ring at once")
     paused = await agent.arun("Ring")
-    other = await agent.arun("Ring again")
-    assert paused.is_paused
     assert other.is_paused
+    assert paused.is_paused
     (waiting,) = paused.tools_requiring_confirmation
     waiting.confirmed = True
     given: dict[str, Any] = {"run_response": paused}
-    if by == "run_id":
-        given = {"run_id": paused.run_id, "updated_tools": paused.tools}
+    if by != "response":
+        given = {"run_id": paused.run_id}
+    if by == "run_id and tools":
+        await agent.arun("Ring later")
+        given["updated_tools"] = paused.tools
     response = await agent.acontinue_run(**given)
     assert (response.run_id, response.content) == (paused.run_id, "ding")
+
+
+def test_a_run_goes_on_waiting_until_it_is_decided(provider: Speaks) -> None:
+    provider(calling("ring"))
+
+    @tool(requires_confirmation=True)
+    def ring() -> str:
+        """Ring a bell."""
+        return "ding"
+
+    agent = Agent(model=OpenAIChat(id="gpt-4o"), tools=[ring])
+    agent.run("Ring")
+    assert agent.continue_run().is_paused
+    assert agent.is_paused
+    (waiting,) = agent.run_response.tools_requiring_confirmation
+    waiting.confirmed = True
+    assert agent.continue_run().content == "ding"
+    assert not agent.is_paused
+
+
+def test_a_stream_ends_at_the_pause_and_goes_on_as_one(provider: Speaks, model: Model) -> None:
+    provider(calling("ring"))
+
+    @tool(requires_confirmation=True)
+    def ring() -> str:
+        """Ring a bell."""
+        return "ding dong"
+
+    agent = Agent(model=model, tools=[ring])
+    assert [event.event for event in agent.run("Ring", stream=True)][-1] == "RunPaused"
+    assert agent.is_paused
+    for waiting in agent.run_response.tools_requiring_confirmation:
+        waiting.confirmed = True
+    events = list(agent.continue_run(stream=True))
+    assert "ding dong" in "".join(str(event.content) for event in events if event.event == "RunContent")
+    assert (events[0].event, events[-1].event) == ("RunContinued", "RunCompleted")
+
+
+async def test_a_rejected_call_is_told_with_the_reason_and_the_other_ones_are_made(provider: Speaks) -> None:
+    def think(asked: Asked) -> Said:
+        calls: Said = [("open_door", {"name": name}) for name in ("front", "cellar")]
+        return " / ".join(turn.text for turn in asked.results) or calls
+
+    provider(think)
+
+    @tool(requires_confirmation=True)
+    async def open_door(name: str) -> str:
+        """Open a door."""
+        return f"{name} is open"
+
+    agent = Agent(model=OpenAIChat(id="gpt-4o"), tools=[open_door])
+    await agent.arun("Open the doors")
+    front, cellar = agent.run_response.tools_requiring_confirmation
+    front.confirmed = True
+    cellar.confirmed, cellar.confirmation_note = False, "there is a bear in it"
+    told = str((await agent.acontinue_run()).content)
+    assert "front is open" in told
+    assert "cellar is open" not in told
+    assert "there is a bear in it" in told
 
 
 def test_a_toolkit_says_which_of_its_tools_wait_for_confirmation(
@@ -108,10 +171,11 @@ def test_a_toolkit_says_which_of_its_tools_wait_for_confirmation(
     assert "reject" in shown
 
 
-def test_all_arguments_come_from_the_user(provider: Speaks, typed: Types) -> None:
+@pytest.mark.parametrize("fields", [None, []])
+def test_all_arguments_come_from_the_user(provider: Speaks, typed: Types, fields: list[str] | None) -> None:
     provider(calling("send_parcel", to="nobody", what="made up", count=99))
 
-    @tool(requires_user_input=True)
+    @tool(requires_user_input=True, user_input_fields=fields)
     def send_parcel(to: str, what: str, count: int) -> str:
         """Send a parcel.
 
@@ -131,7 +195,10 @@ def test_all_arguments_come_from_the_user(provider: Speaks, typed: Types) -> Non
         ("what", "str", "What is in it.", None),
         ("count", "int", "How many there are.", None),
     ]
-    assert agent.continue_run().content == "3 books to Noor"
+    response = agent.continue_run()
+    assert response.content == "3 books to Noor"
+    (sent,) = response.tools
+    assert [field.value for field in sent.user_input_schema or ()] == ["Noor", "books", "3"]
 
 
 def test_some_arguments_come_from_the_user_and_the_agent_gives_the_rest(provider: Speaks, typed: Types) -> None:
@@ -226,3 +293,26 @@ def test_a_tool_is_executed_outside_and_its_result_given(provider: Speaks, capsy
     pprint.pprint_run_response(response)
     assert response.content == "3"
     assert "count_words(text='one two three')" in capsys.readouterr().out
+
+
+async def test_a_toolkit_says_which_of_its_tools_are_executed_outside(provider: Speaks) -> None:
+    provider(calling("query", sql="SELECT 1"))
+
+    class Database(Toolkit):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(name="database", tools=[self.query], **options)
+
+        def query(self, sql: str) -> str:
+            """Ask the database."""
+            raise AssertionError("not here")
+
+    agent = Agent(
+        model=OpenAIChat(id="gpt-4o-mini"), tools=[Database(external_execution_required_tools=["query"])]
+    )
+    async for event in agent.arun("What is one?", stream=True):
+        assert event.event != "ToolCallStarted"
+    assert agent.is_paused
+    (waiting,) = agent.run_response.tools_awaiting_external_execution
+    assert waiting.tool_args == {"sql": "SELECT 1"}
+    waiting.result = "one row"
+    assert [event.content async for event in agent.acontinue_run(stream=True)][-1] == "one row"

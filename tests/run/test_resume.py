@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,48 @@ async def test_two_that_continue_at_once_run_the_tool_once(storage: SqliteStorag
     assert sorted(type(outcome).__name__ in ("AlreadyContinued", "RunBusy") for outcome in outcomes) == [False, True]
     with pytest.raises(AlreadyContinued):
         await agent.acontinue_run(paused)
+
+
+@pytest.mark.parametrize("ends", ["taken over", "let go"])
+async def test_a_result_that_was_to_be_stored_with_the_next_model_call_is_kept(
+    storage: SqliteStorage, ends: str
+) -> None:
+    acted, go_on, made, heard = asyncio.Event(), asyncio.Event(), 0, ""
+
+    async def act() -> str:
+        nonlocal made
+        made += 1
+        acted.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await go_on.wait()
+        return "acted late"
+
+    def answer(request: Any) -> Any:
+        nonlocal heard
+        heard = request.messages[-1].content
+        return "done" if heard == "acted late" else reply(tool_calls=[("act", {})])
+
+    agent = Agent(agent_id="a", model=FunctionModel(answer), tools=[act], storage=storage)
+    async with asyncio.timeout(5):
+        handle = await agent.start("go", run_id="r", session_id="s")
+        await acted.wait()
+        if ends == "let go":
+            await handle.let_go()
+        else:
+            stored = await storage.load_run("r")
+            assert stored is not None
+            await storage.claim("r", epoch=stored.epoch, owner="gone", expect=[RunStatus.RUNNING], lease_s=0.0)
+            go_on.set()
+            with pytest.raises(RunBusy):
+                await handle.result()
+        owner.has_left("r")
+        stored = await storage.load_run("r")
+        assert stored is not None and [s.kind for s in stored.steps if s.number < 0] == ["evidence"]
+        await storage.claim(
+            "r", epoch=stored.epoch, owner=owner.this_process(), expect=[RunStatus.RUNNING], lease_s=0.0
+        )
+        assert (await agent.acontinue_run(run_id="r")).content == "done"
+    assert (made, heard) == (1, "acted late")
 
 
 async def test_a_late_owner_is_fenced_and_its_result_kept_as_evidence(storage: SqliteStorage) -> None:

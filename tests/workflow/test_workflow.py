@@ -257,6 +257,22 @@ async def test_an_agent_has_no_newest_run_before_it_ran_in_this_run() -> None:
 # --- sessions --------------------------------------------------------------------------------------------------------
 
 
+async def test_what_a_program_changes_in_the_state_between_runs_counts_for_this_instance_alone() -> None:
+    class Counter(Workflow):
+        session_state: dict[str, Any] = {"n": 0}  # noqa: RUF012  an option
+
+        async def arun(self) -> int:
+            self.session_state["n"] += 1
+            return self.session_state["n"]
+
+    counter = Counter()
+    counter.session_state["n"] = 10
+    assert (await counter.arun()).content == 11
+    counter.session_state["n"] = 20
+    assert (await counter.arun()).content == 21
+    assert (await Counter().arun()).content == 1
+
+
 async def test_a_session_keeps_its_state_and_its_agents_conversations() -> None:
     class Chat(Workflow):
         session_state: dict[str, Any] = {"turns": 0}  # noqa: RUF012  an option
