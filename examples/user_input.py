@@ -1,13 +1,10 @@
-"""Values that only the user knows: fields of a tool, and fields that the agent asks for when it needs them."""
+"""Values that only the user knows: some fields of a tool come from the model, the others from whoever sits there."""
 
-from typing import Any
-
-from agentrt import Agent, RunResponse, tool
+from agentrt import Agent, tool
 from agentrt.errors import UserInputInvalid
-from agentrt.tools.user_control_flow import UserControlFlowTools
 
 
-@tool(requires_user_input=True, user_input_fields=["address", "copies"])
+@tool(requires_user_input=True, user_input_fields=["address", "copies"])  # without user_input_fields: all of them
 def send_letter(body: str, address: str, copies: int) -> str:
     """Send a letter.
 
@@ -19,29 +16,24 @@ def send_letter(body: str, address: str, copies: int) -> str:
     return f"{copies} letters to {address} are on their way: {body}"
 
 
-agent = Agent(tools=[send_letter, UserControlFlowTools()])
+agent = Agent(tools=[send_letter])
 
-
-def fill(response: RunResponse[Any]) -> None:
-    """Ask for each value that is missing; what the model has given is there already."""
+response = agent.run("Send a letter, please")
+while response.is_paused:
     for call in response.tools_requiring_user_input:
-        for field in call.user_input_schema or ():
+        for field in call.user_input_schema:
             if field.value is None:
                 field.value = input(f"{field.name} ({field.field_type.__name__}): {field.description} ")
             else:
                 print(f"{field.name}: {field.value}")
-
-
-for question in ("Send a letter, please", "Get input from me about my holidays"):
-    response = agent.run(question)
-    while response.is_paused:
-        fill(response)
-        try:
-            response = agent.continue_run(response)
-        except UserInputInvalid as error:  # nothing was done, and the run waits for another value
-            print(error)
-            for call in response.tools_requiring_user_input:
-                for field in call.user_input_schema or ():
-                    if (call.tool_name, field.name) == (error.tool, error.field):
-                        field.value = None
-    print(response.content)
+    try:
+        response = agent.continue_run(response)
+    except UserInputInvalid as error:  # nothing was done, and the run waits for another value
+        print(error)
+        for call in response.tools_requiring_user_input:
+            for field in call.user_input_schema:
+                if (call.tool_name, field.name) == (error.tool, error.field):
+                    field.value = None
+for call in response.tools:
+    print(f"{call.tool_name}: {call.result}")
+print(response.content)

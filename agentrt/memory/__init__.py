@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from agentrt.memory.base import SessionSummary, UserMemory
     from agentrt.memory.manager import MemoryManager
     from agentrt.memory.memory import Memory
     from agentrt.memory.summarizer import SessionSummarizer
 
-__all__ = ["Memory", "MemoryManager", "SessionSummarizer"]
+__all__ = ["Memory", "MemoryManager", "SessionSummarizer", "SessionSummary", "UserMemory"]
 
-_HOMES = {"Memory": "memory", "MemoryManager": "manager", "SessionSummarizer": "summarizer"}
+_HOMES = {
+    "Memory": "memory",
+    "MemoryManager": "manager",
+    "SessionSummarizer": "summarizer",
+    "SessionSummary": "base",
+    "UserMemory": "base",
+}
 
 if not TYPE_CHECKING:
 

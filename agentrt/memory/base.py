@@ -76,6 +76,12 @@ class PendingUpdate:
         return subject_of(self.kind, self.user_id, self.session_id)
 
 
+async def is_wanted(update: PendingUpdate, db: MemoryDb) -> bool:
+    """Is it still this owner's to carry out? It is not once its user was forgotten, or its time ran out."""
+    now = await db.list_updates(update.subject)
+    return any((each.update_id, each.owner) == (update.update_id, update.owner) for each in now)
+
+
 def new_memory_id() -> str:
     """An id that no other memory of the user has, and that a model can write down."""
     return uuid.uuid4().hex[:12]
@@ -122,8 +128,8 @@ class MemoryDb(Protocol):
         """Keep the summary in place of the session's last one. The update that it comes of is done with it."""
         ...
 
-    async def delete_summaries(self, user_id: str | None) -> None:
-        """Delete the summaries of all sessions of the user."""
+    async def forget(self, user_id: str) -> None:
+        """Delete everything of the user: memories, summaries and updates to come."""
         ...
 
     async def queue(self, update: PendingUpdate) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from agentrt.errors import MemoryNotFound, ToolError
 from agentrt.memory._ranking import cut, fitting, one_line
-from agentrt.memory.base import MemoryDb, UserMemory
+from agentrt.memory.base import MemoryDb, PendingUpdate, UserMemory, is_wanted
 from agentrt.models.base import Model
 from agentrt.run.context import RunContext
 from agentrt.run.definition import RunDefinition
@@ -117,13 +117,14 @@ class MemoryManager(Manager):
 class Edits:
     """The tools that change the memories of one user, and of nobody else, and what they have changed.
 
-    Made for one update. What one turn of the model adds is not taken away by the same turn: a delete beside an add of
-    the same text means that the text is to stay.
+    Made for one update, or for what an agent wants done. What one turn of the model adds is not taken away by the same
+    turn: a delete beside an add of the same text means that the text is to stay.
     """
 
-    def __init__(self, db: MemoryDb, user_id: str) -> None:
+    def __init__(self, db: MemoryDb, user_id: str, update: PendingUpdate | None = None) -> None:
         self._db = db
         self._user_id = user_id
+        self._update = update
         self._added: dict[str, int] = {}
         """In which turn of the model a note was added last."""
         self.changes: list[str] = []
@@ -144,6 +145,7 @@ class Edits:
             memory: The note: one short sentence.
             topics: What it is about, in a word or two each.
         """
+        await self._check_wanted()
         memory_id = await self._db.add_memory(self._user_id, UserMemory(_checked(memory), topics=topics or []))
         self._added[memory_id] = ctx.usage.model_calls
         return self._did(f"Noted as {memory_id}: {memory.strip()}")
@@ -158,6 +160,7 @@ class Edits:
             memory: The whole new note: one short sentence.
             topics: What it is about, in a word or two each.
         """
+        await self._check_wanted()
         changed = UserMemory(_checked(memory), topics=topics or [])
         if await self._db.replace_memory(self._user_id, memory_id, changed) is None:
             raise await self._unknown(memory_id)
@@ -183,6 +186,10 @@ class Edits:
     def _did(self, change: str) -> str:
         self.changes.append(change)
         return change
+
+    async def _check_wanted(self) -> None:
+        if self._update is not None and not await is_wanted(self._update, self._db):
+            raise ToolError("These notes were withdrawn meanwhile: nothing can be noted any more. You are done.")
 
     async def _unknown(self, memory_id: str) -> MemoryNotFound:
         ids = ", ".join(memory.memory_id for memory in await self._db.list_memories(self._user_id))

@@ -19,6 +19,7 @@ from agentrt.memory.base import (
     SessionSummary,
     Told,
     UserMemory,
+    is_wanted,
     subject_of,
 )
 from agentrt.memory.db.in_memory import InMemoryMemoryDb
@@ -121,14 +122,14 @@ class Memory(RunMemory):
         return await self.db.load_summary(session_id, user_id)
 
     async def aclear(self, user_id: str | None = None) -> None:
-        """Forget a user: memories and summaries. Without `user_id`, everything of everybody is deleted."""
+        """Forget a user: memories, summaries, and what runs have left to be noted, also where that is being done.
+
+        Without `user_id`, everything of everybody is deleted.
+        """
         if user_id is None:
-            await self._updates.drain(self.wait_s)
             await self.db.clear()
-            return
-        await self.settled([subject_of("memories", user_id, None)])
-        await self.db.delete_memories(user_id)
-        await self.db.delete_summaries(user_id)
+        else:
+            await self.db.forget(_whose(user_id))
 
     async def aclose(self) -> None:
         await self._updates.drain(self.wait_s)
@@ -224,7 +225,7 @@ class Memory(RunMemory):
         if update.kind == "summary":
             await self._summarize(update, means, where)
         elif update.user_id is not None:
-            edits = Edits(self.db, update.user_id)
+            edits = Edits(self.db, update.user_id, update)
             material = self.memory_manager.material(update.material)
 
             def end(last: BaseEvent) -> BaseEvent:
@@ -248,6 +249,8 @@ class Memory(RunMemory):
             text = run_output.text().strip()
             if not text:
                 raise AgentRTError("The summarizer's model has said nothing")
+            if not await is_wanted(update, self.db):
+                return
             summary = SessionSummary(text, session_id=update.session_id, user_id=update.user_id)
             await self.db.save_summary(summary, update_id=update.update_id)
             ctx.emit(SessionSummaryUpdated(content=text))

@@ -123,6 +123,9 @@ async def _turns(run: Run) -> None:
     deadline = deadline_of(run)
     if open_calls(run) and (not await _calls(run, deadline) or _stopped_by_tool(run)):
         return
+    if run.answer is not None and await _timed(run, deadline, take_answer(run, run.answer)):
+        _ended(run, run.answer)
+        return
     if run.reasoner is not None and not run.reasoned:
         from agentrt.run.reasoning import reason  # which loads pydantic
 
@@ -134,7 +137,7 @@ async def _turns(run: Run) -> None:
         until = _model_deadline(deadline, loop.time(), limit is not None)
         answer, done = await _timed(run, until, _ask_model(run, last_turn=limit is not None))
         if done:
-            run.stop_reason = run.stop_reason or _END.get(answer.finish_reason, "end")
+            _ended(run, answer)
             return
         if not answer.message.tool_calls:
             continue
@@ -150,6 +153,10 @@ async def _ask_model(run: Run, *, last_turn: bool) -> tuple[ModelAnswer, bool]:
     answer = await call_model(run, last_turn=last_turn)
     run.response.finish_reason = answer.finish_reason
     return answer, not answer.message.tool_calls and await take_answer(run, answer)
+
+
+def _ended(run: Run, answer: ModelAnswer) -> None:
+    run.stop_reason = run.stop_reason or _END.get(answer.finish_reason, "end")
 
 
 _END: dict[str, StopReason] = {"length": "output_limit", "refusal": "refusal"}

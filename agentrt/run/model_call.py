@@ -113,7 +113,10 @@ async def _reserved(
         run.journal.add_step("aside", lambda: {"usage": answer.usage})
     else:
         run.messages.append(answer.message)
-        run.journal.add_step("model", lambda: {"message": answer.message, "usage": answer.usage})
+        run.journal.add_step(
+            "model",
+            lambda: {"message": answer.message, "usage": answer.usage, "finish_reason": answer.finish_reason},
+        )
     run.fact(
         ModelCallCompleted(
             index=run.model_calls,

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from agentrt.errors import AlreadyContinued, RunBusy, RunMismatch, RunNotFound, SessionAccessDenied
+from agentrt.models.base import ModelAnswer
 from agentrt.models.message import Message, Usage
 from agentrt.run import owner
 from agentrt.run.deciding import fit_out_stored, response_of, take_decisions
@@ -83,7 +84,8 @@ async def resume(run: Run, stored: StoredRun) -> RunResponse[Any] | None:
         )
         run.history = sendable(earlier, definition.history_tokens)
     run.fact(RunContinued())
-    if stored.status is not RunStatus.PAUSED and run.code is None and not await _unknown_outcomes(run, stored):
+    goes_on = stored.status is not RunStatus.PAUSED and run.code is None and run.answer is None
+    if goes_on and not await _unknown_outcomes(run, stored):
         run.fact(ModelCallReset(index=run.model_calls + 1))  # it may have begun
     await run.journal.write()
     return None
@@ -176,6 +178,7 @@ def _replay(run: Run, steps: list[Step]) -> dict[str, Any]:
         elif step.kind == "correction":
             run.messages.append(data["message"])
             run.corrections += 1
+            run.answer = None
         elif step.kind == "model":
             answer_turn(run)
             message: Message = data["message"]
@@ -183,6 +186,9 @@ def _replay(run: Run, steps: list[Step]) -> dict[str, Any]:
             run.usage.add(data["usage"])
             run.model_calls += 1
             run.intended.clear()
+            run.response.finish_reason = reason = data.get("finish_reason", "stop")
+            answer = ModelAnswer(message=message, answered=run.model, finish_reason=reason, usage=data["usage"])
+            run.answer = answer if not message.tool_calls else None
         elif step.kind == "state":
             state = data["state"]
         elif step.kind == "intent":

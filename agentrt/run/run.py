@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from agentrt.errors import LimitReached
-from agentrt.models.base import Model
+from agentrt.models.base import Model, ModelAnswer
 from agentrt.models.message import Message, Usage
 from agentrt.run.budget import Budget
 from agentrt.run.context import RunContext
@@ -124,6 +124,8 @@ class Run:
     reasoner: Model | None = None
     """The model that makes a plan before the answer."""
     reasoned: bool = False
+    answer: ModelAnswer | None = None
+    """Its model's last answer, when the run was cut before it was taken."""
 
     # what happens in the loop
     messages: list[Message] = field(default_factory=list[Message])

@@ -168,6 +168,19 @@ async def of_two_that_continue_a_pause_one_succeeds(open_storage: OpenStorage) -
 
 
 @_check
+async def a_run_tells_the_number_and_the_time_of_its_newest_fact(open_storage: OpenStorage) -> None:
+    storage, long_ago = open_storage(), datetime(2020, 1, 1, tzinfo=UTC)
+    await storage.begin(new_run("r1", created_at=long_ago, updated_at=long_ago))
+
+    await storage.commit(new_change("r1", events=[(1, "{}"), (2, "{}")], last_seq=2))
+
+    stored, (listed,) = await storage.load_run("r1"), await storage.list_unfinished()
+    assert stored is not None
+    assert stored.last_seq == listed.last_seq == 2
+    assert stored.updated_at == listed.updated_at > long_ago
+
+
+@_check
 async def a_step_or_an_event_that_is_there_already_refuses_the_whole_commit(open_storage: OpenStorage) -> None:
     storage = open_storage()
     await storage.begin(new_run("r1"))

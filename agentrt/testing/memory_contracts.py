@@ -168,16 +168,6 @@ async def a_summary_replaces_the_last_one_of_its_session_and_user(open_db: OpenM
         assert found is not None and found.summary == f"first of {user_id}"
 
 
-@_check
-async def deleting_summaries_takes_those_of_one_user(open_db: OpenMemoryDb) -> None:
-    db = open_db()
-    for user_id in ("ann", "bob"):
-        await db.save_summary(SessionSummary("short", session_id="s", user_id=user_id))
-    await db.delete_summaries("ann")
-    assert await db.load_summary("s", "ann") is None
-    assert await db.load_summary("s", "bob") is not None
-
-
 # --- updates ---------------------------------------------------------------------------------------------------------
 
 
@@ -238,6 +228,22 @@ async def a_summary_ends_the_update_that_it_comes_of(open_db: OpenMemoryDb) -> N
     await db.claim_update(update.subject, owner="me", lease_s=60)
     await db.save_summary(SessionSummary("short", session_id="s"), update_id=update.update_id)
     assert await db.list_updates(update.subject) == []
+
+
+@_check
+async def a_user_is_forgotten_with_all_there_is_and_nobody_else(open_db: OpenMemoryDb) -> None:
+    db = open_db()
+    for user_id in ("ann", "bob"):
+        await db.add_memory(user_id, _memory("one"))
+        await db.save_summary(SessionSummary("short", session_id="s", user_id=user_id))
+        await db.queue(_update(f"{user_id}-memories", user_id))
+    await db.save_summary(SessionSummary("short", session_id="s"))
+    await db.forget("ann")
+    assert (await _texts(db, "ann"), await db.load_summary("s", "ann")) == ([], None)
+    assert await db.list_updates(_SUBJECT) == []
+    assert await _texts(db, "bob") == ["one"]
+    assert await db.load_summary("s", "bob") is not None and await db.load_summary("s", None) is not None
+    assert len(await db.list_updates(subject_of("memories", "bob", None))) == 1
 
 
 @_check

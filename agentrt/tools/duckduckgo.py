@@ -68,20 +68,26 @@ class DuckDuckGoTools(Toolkit):
         return [{name: item.get(key) for name, key in names.items()} for item in found]
 
     def _search(self, category: str, query: str, max_results: int) -> list[dict[str, Any]]:
+        if not query.strip():
+            raise ToolError("There is nothing to search for: the query is empty.")
         ddgs: Any = import_module("ddgs")
         exceptions: Any = import_module("ddgs.exceptions")
         asked = f"{self._modifier} {query}" if self._modifier else query
         client = ddgs.DDGS(proxy=self._proxy, timeout=self._timeout_s, verify=self._verify)
         search = client.text if category == "text" else client.news
         try:
-            return search(asked, max_results=self._fixed or max_results, **self._how)
+            return search(asked, max_results=self._fixed or max(max_results, 1), **self._how)
         except exceptions.TimeoutException as error:
             raise ToolError(f"The search did not answer within {self._timeout_s} s. Try again later.") from error
         except exceptions.DDGSException as error:
-            if "No results" in str(error):  # also what it says of an answer that is no list of results
-                told = (
-                    f"The search gave no results for {asked!r}: there are none, or it answers no more for the moment."
-                )
-            else:
-                told = f"The search could not be reached: {type(error.__cause__ or error).__name__}"
-            raise ToolError(told) from error
+            raise ToolError(_told(error, asked)) from error
+
+
+def _told(error: Exception, asked: str) -> str:
+    if "No results" in str(error):  # also what it says of a page that is no list of results
+        return f"The search gave no results for {asked!r}: there are none, or it answers no more for the moment."
+    # it holds what went wrong; where that was the network, with a cause of its own
+    cause = getattr(error.args[0], "__cause__", None) if error.args else None
+    if cause is not None:
+        return f"The search could not be reached: {type(cause).__name__}"
+    return "The search gave an answer that can't be read: it may answer no more for the moment. Try again later."

@@ -45,7 +45,7 @@ class ToolOptions(TypedDict, total=False):
     retries: int
     requires_confirmation: bool
     requires_user_input: bool
-    user_input_fields: Sequence[str]
+    user_input_fields: Sequence[str] | None
     external_execution: bool
     allow_edits: bool
     expires_after_s: float
@@ -89,7 +89,7 @@ class Function(Definition, Generic[P, R]):
     """How often a failed call is repeated. Needs `effect="idempotent"` or `"pure"`."""
     requires_confirmation: bool = False
     requires_user_input: bool = False
-    user_input_fields: Sequence[str] = ()
+    user_input_fields: Sequence[str] | None = ()
     """The parameters that the user fills, and the model doesn't see; all when empty."""
     external_execution: bool = False
     allow_edits: bool = False
@@ -278,12 +278,13 @@ class Function(Definition, Generic[P, R]):
         names = {parameter.name for parameter in schema.signature.parameters}
         if not self.requires_user_input:
             return set()
-        if unknown := set(self.user_input_fields) - names:
+        asked = set(self.user_input_fields or ())
+        if unknown := asked - names:
             raise ToolDefinitionError(
                 f"Tool {self.name!r} has no parameter {', '.join(map(repr, sorted(unknown)))} for user_input_fields; "
                 f"it takes {', '.join(map(repr, sorted(names)))}"
             )
-        return set(self.user_input_fields) or names
+        return asked or names
 
     def _make_spec(self) -> ToolSpec:
         schema = self._known()

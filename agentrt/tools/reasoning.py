@@ -41,7 +41,8 @@ Example, for "Why did order 17 fail?":
 class ReasoningTools(Toolkit):
     """Lets the model note its thoughts: each call is a `ReasoningStep` event and one of `response.reasoning_steps`.
 
-    `add_few_shot` shows it how, by `few_shot_examples` or examples that come with the kit.
+    `add_few_shot` shows it how, by `few_shot_examples` or examples that come with the kit. Further options are those
+    of `Toolkit`.
     """
 
     def __init__(
@@ -54,13 +55,15 @@ class ReasoningTools(Toolkit):
         few_shot_examples: str | None = None,
         *,
         name: str = "reasoning_tools",
+        **options: Any,
     ) -> None:
         told = instructions or INSTRUCTIONS
         if add_few_shot:
             told = f"{told}\n\n{few_shot_examples or EXAMPLES}"
         chosen: dict[Callable[..., Any], bool] = {self.think: think, self.analyze: analyze}
         tools = [Function(entrypoint=tool, effect="idempotent") for tool, wanted in chosen.items() if wanted]
-        super().__init__(name, tools, instructions=told, add_instructions=add_instructions or add_few_shot)
+        told_at_all = add_instructions or add_few_shot
+        super().__init__(name, tools, instructions=told, add_instructions=told_at_all, **options)
 
     async def think(
         self, ctx: RunContext, title: str, thought: str, action: str | None = None, confidence: float | None = None

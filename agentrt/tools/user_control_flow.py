@@ -95,16 +95,22 @@ class UserControlFlowTools(Toolkit):
     """Lets the agent ask its user for values when it needs them, as often as it needs them.
 
     The run pauses with `tools_requiring_user_input`; `user_input_schema` is the form that the model asked for. What the
-    user gives is the call's result.
+    user gives is the call's result. Further options are those of `Toolkit`.
     """
 
     def __init__(
-        self, *, instructions: str | None = None, add_instructions: bool = True, name: str = "user_control_flow_tools"
+        self,
+        *,
+        instructions: str | None = None,
+        add_instructions: bool = True,
+        name: str = "user_control_flow_tools",
+        **options: Any,
     ) -> None:
         ask = _FormFunction(
             entrypoint=self.get_user_input, parameters=_PARAMETERS, requires_user_input=True, effect="pure"
         )
-        super().__init__(name, [ask], instructions=instructions or INSTRUCTIONS, add_instructions=add_instructions)
+        told = instructions or INSTRUCTIONS
+        super().__init__(name, [ask], instructions=told, add_instructions=add_instructions, **options)
 
     def get_user_input(self, user_input_fields: list[_Asked], /, **given: Any) -> dict[str, Any]:
         """Ask the user for values. You get them by the names of the fields."""

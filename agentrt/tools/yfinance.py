@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from agentrt.tools.toolkit import Toolkit
 
 Period = Literal["1d", "5d", "1mo", "3mo", "6mo", "1y", "2y", "5y", "10y", "ytd", "max"]
 Interval = Literal["1m", "5m", "15m", "30m", "1h", "1d", "1wk", "1mo"]
+_SYMBOL = re.compile(r"(?=.*[A-Z0-9])[A-Z0-9.^=&_-]{1,32}")
 
 COMPANY = {
     "name": "longName",
@@ -80,8 +82,8 @@ class YFinanceTools(Toolkit):
     """Looks up stocks at Yahoo Finance, by their ticker symbols; needs `agentrt[yfinance]`.
 
     Each switch adds a tool, `enable_all` all of them. All are pure: they may be called again, and change nothing.
-    `session` is a session of `curl_cffi` or `requests` with which to ask; `yfinance` shares it in the process. Further
-    options are those of `Toolkit`.
+    `session` is a session of `curl_cffi` or `requests` with which to ask; `yfinance` shares it in the process. A call
+    that takes longer than `timeout_s` is given up. Further options are those of `Toolkit`.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class YFinanceTools(Toolkit):
         *,
         enable_all: bool = False,
         session: Any = None,
+        timeout_s: float | None = 30.0,
         name: str = "yfinance_tools",
         **options: Any,
     ) -> None:
@@ -115,8 +118,8 @@ class YFinanceTools(Toolkit):
             self.get_technical_indicators: technical_indicators,
             self.get_historical_stock_prices: historical_prices,
         }
-        tools = [Function(tool, effect="pure") for tool, wanted in chosen.items() if wanted or enable_all]
-        super().__init__(name, tools, **options)
+        wanted = [tool for tool, is_wanted in chosen.items() if is_wanted or enable_all]
+        super().__init__(name, [Function(tool, effect="pure", timeout_s=timeout_s) for tool in wanted], **options)
 
     def get_current_stock_price(self, symbol: str) -> dict[str, Any]:
         """Get the current price of a stock.
@@ -184,10 +187,10 @@ class YFinanceTools(Toolkit):
             num_stories: How many stories.
         """
         with self._asking(symbol) as ticker:
-            stories = ticker.get_news(count=num_stories)
+            stories = ticker.get_news(count=max(num_stories, 1))
         if not stories:
-            raise ToolError(f"Yahoo Finance has no news for {symbol!r}")
-        return [_story(story.get("content") or {}) for story in stories[:num_stories]]
+            raise ToolError(f"Yahoo Finance gave no news for {symbol!r}")
+        return [_story(story.get("content") or {}) for story in stories[: max(num_stories, 1)]]
 
     def get_historical_stock_prices(
         self, symbol: str, period: Period = "1mo", interval: Interval = "1d"
@@ -251,10 +254,12 @@ class YFinanceTools(Toolkit):
     @contextmanager
     def _asking(self, symbol: str) -> Generator[Any, None, None]:
         """A ticker to ask; what goes wrong meanwhile is told to the model in a sentence."""
+        if not _SYMBOL.fullmatch(name := symbol.strip().upper()):  # it becomes part of an address
+            raise ToolError(_unknown(symbol[:40]))
         yf: Any = import_module("yfinance")
         try:
             with _raising(yf):
-                yield yf.Ticker(symbol.strip().upper(), session=self._session)
+                yield yf.Ticker(name, session=self._session)
         except Exception as error:
             if (told := _told(error, symbol, yf)) is None:
                 raise
@@ -273,13 +278,14 @@ def _told(error: Exception, symbol: str, yf: Any) -> str | None:
         return f"Yahoo Finance answered with HTTP status {status}. Try again later."
     if isinstance(error, exceptions.YFTickerMissingError):
         return f"Yahoo Finance has no such data for {symbol!r}: {getattr(error, 'rationale', error)}"
-    if isinstance(error, exceptions.YFException):
-        return f"Yahoo Finance: {error}"
-    if isinstance(error, ValueError) and type(error).__name__ == "JSONDecodeError":
+    if isinstance(error, (LookupError, TypeError, AttributeError)) or type(error).__name__ == "JSONDecodeError":
+        # the first are what yfinance makes of what has another shape than usual
         return "Yahoo Finance gave an answer that can't be read. Try again later."
     if isinstance(error, OSError):  # as all errors of curl_cffi and of requests are
         said = str(error).partition(". See ")[0].removeprefix("Failed to perform, ")
         return f"Yahoo Finance could not be reached: {said or type(error).__name__}"
+    if isinstance(error, (exceptions.YFException, ValueError)):
+        return f"Yahoo Finance: {error}"
     return None
 
 
@@ -289,7 +295,7 @@ def _unknown(symbol: str) -> str:
 
 def _check(frame: Any, symbol: str, what: str) -> None:
     if frame is None or frame.empty:
-        raise ToolError(f"Yahoo Finance has no {what} for {symbol!r}. Is it a ticker symbol, such as AAPL?")
+        raise ToolError(f"Yahoo Finance gave no {what} for {symbol!r}. Is it a ticker symbol, such as AAPL?")
 
 
 def _chosen(info: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Literal
 
 from agentrt.models.message import ToolCall
@@ -80,6 +81,8 @@ class Provider:
 
     def __call__(self, request: Request) -> Reply:
         asked, dialect = read(request)
+        if refusal := refused(asked):
+            return Reply(status=400, json={"error": {"message": refusal}})
         self.asked.append(asked)
         said = self.think(asked)
         if isinstance(said, str):
@@ -106,6 +109,19 @@ def read(request: Request) -> tuple[Asked, ChatDialect | ClaudeDialect | GeminiD
     if request.path.endswith("/messages"):
         return of_claude(request.json), ClaudeDialect()
     return of_gemini(request.path, request.json), GeminiDialect()
+
+
+def refused(asked: Asked) -> str | None:
+    """What all three providers refuse; and OpenAI alone, JSON that the messages do not speak of."""
+    for place, turn in enumerate(asked.turns):
+        if turn.calls:
+            answers = takewhile(lambda later: later.role == "tool", asked.turns[place + 1 :])
+            if sorted(answer.tool for answer in answers) != sorted(turn.calls):
+                return f"the calls {turn.calls} are not each followed by a result"
+    if asked.turns[0].role != "user":
+        return f"the first message is of the role {asked.turns[0].role}"
+    said = asked.system + "".join(turn.text for turn in asked.turns)
+    return "the messages must contain the word 'json'" if asked.schema == {} and "json" not in said.lower() else None
 
 
 def of_openai(body: dict[str, Any]) -> Asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from agentrt.agent import Agent, RunResponse
 from agentrt.models.anthropic import Claude
 from agentrt.models.openai import OpenAIChat
+from agentrt.storage.sqlite import SqliteStorage
 from agentrt.team.team import Team
 from agentrt.tools.duckduckgo import DuckDuckGoTools
 from agentrt.tools.reasoning import ReasoningTools
@@ -152,3 +154,103 @@ def test_a_workflow_keeps_what_it_answered_and_calls_no_model_the_second_time(
     assert len(asked) == 1
     assert workflow.session_state == {"tea": "A rhyme on tea."}
     assert caplog.messages == ["New: tea", "Known: tea"]
+
+
+async def test_a_workflow_is_awaited_and_its_cache_lasts_where_it_has_a_storage(provider: Speaks) -> None:
+    asked = provider(lambda asked: f"A rhyme on {asked.question}.").asked
+
+    class Rhymes(Workflow):
+        agent = Agent(model=OpenAIChat(id="gpt-4o-mini"))
+
+        async def arun(self, message: str) -> Any:
+            if message not in self.session_state:
+                self.session_state[message] = (await self.agent.arun(message)).content
+            return self.session_state[message]
+
+    for _ in range(2):
+        workflow = Rhymes(session_id="rhymes", storage=SqliteStorage(table_name="workflows", db_file="tmp/rhymes.db"))
+        assert (await workflow.arun(message="tea")).content == "A rhyme on tea."
+    assert len(asked) == 1
+
+
+def test_two_instances_of_a_workflow_have_a_cache_each(provider: Speaks) -> None:
+    asked = provider(lambda asked: "Fine.").asked
+
+    class Rhymes(Workflow):
+        agent = Agent(model=OpenAIChat(id="gpt-4o-mini"))
+
+        def run(self, message: str) -> Iterator[Any]:
+            yield from self.agent.run(message, stream=True)
+            self.session_state[message] = self.agent.run_response.content
+
+    one, other = Rhymes(), Rhymes()
+    assert "Fine." in [event.content for event in one.run(message="tea")]
+    assert other.session_state == {}
+    assert one.session_state == {"tea": "Fine."}
+    assert len(asked) == 1
+
+
+MEMBERS = {"Reader": "Reads books", "Walker": "Knows all paths"}
+
+
+def members() -> list[Agent[Any]]:
+    return [Agent(name=name, role=role, model=OpenAIChat(id="gpt-4.1")) for name, role in MEMBERS.items()]
+
+
+def tell(asked: Asked, tool: str, **more: Any) -> Said:
+    """Ask the members that the tool knows, and say what they answered."""
+    if asked.results:
+        return " and ".join(turn.text for turn in asked.results)
+    names = asked.tools[tool]["properties"].get("member", {}).get("enum")
+    return [(tool, {"member": name, **more}) for name in names] if names else [(tool, more)]
+
+
+async def test_a_team_tells_its_leader_who_is_there_what_time_it_is_and_what_all_know(provider: Speaks) -> None:
+    def think(asked: Asked) -> Said:
+        if "set_team_context" not in asked.tools:
+            return f"I am told: {asked.system} {asked.question}"
+        if not asked.results:
+            return [("set_team_context", dict.fromkeys(asked.tools["set_team_context"]["required"], "Momo is ill"))]
+        if len(asked.results) == 1:
+            return [("delegate_to_member", {"member": "Walker", "task": "Find the vet"})]
+        return asked.results[-1].text
+
+    asked = provider(think).asked
+    team = Team(
+        name="House",
+        mode="coordinate",
+        model=Claude(id="claude-sonnet-4-20250514"),
+        members=members(),
+        enable_agentic_context=True,
+        add_datetime_to_instructions=True,
+    )
+    response = await team.arun("Help Momo")
+    assert "Momo is ill" in str(response.content)
+    assert "Find the vet" in str(response.content)
+    assert [member.agent_name for member in response.member_responses] == ["Walker"]
+    leader = asked[0].system
+    assert "Knows all paths" in leader
+    assert datetime.now(UTC).date().isoformat() in leader
+
+
+@pytest.mark.parametrize(
+    ("mode", "tool", "more"),
+    [
+        ("coordinate", "delegate_to_member", {"task": "Say hello"}),
+        ("route", "forward_to_member", {}),
+        ("collaborate", "ask_all_members", {"task": "Say hello"}),
+    ],
+)
+async def test_a_teams_mode_says_how_its_members_are_asked(
+    provider: Speaks, mode: Any, tool: str, more: dict[str, str]
+) -> None:
+    def think(asked: Asked) -> Said:
+        return tell(asked, tool, **more) if tool in asked.tools else f"{asked.system} heard {asked.question}"
+
+    provider(think)
+    team = Team(name="House", mode=mode, model=OpenAIChat(id="gpt-4.1"), members=members())
+    paths = [event.path async for event in team.arun("Say hello", stream=True) if event.event == "RunCompleted"]
+    assert {("House", "Reader"), ("House", "Walker"), ("House",)} == set(paths)
+    told = str(team.run_response.content)
+    assert "Say hello" in told
+    assert "Reads books" in told or "Knows all paths" in told

@@ -13,6 +13,7 @@ from rich.pretty import pprint
 from agentrt.agent import Agent
 from agentrt.memory.db.sqlite import SqliteMemoryDb
 from agentrt.memory.memory import Memory
+from agentrt.models.base import Model
 from agentrt.models.google.gemini import Gemini
 from agentrt.models.openai import OpenAIChat
 from agentrt.storage.sqlite import SqliteStorage
@@ -48,6 +49,10 @@ def notes(asked: Asked) -> Said:
 
 def known(memory: Memory, user_id: str) -> set[str]:
     return {found.memory for found in memory.get_user_memories(user_id=user_id)}
+
+
+async def aknown(memory: Memory, user_id: str) -> set[str]:
+    return {found.memory for found in await memory.aget_user_memories(user_id=user_id)}
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -212,3 +217,103 @@ def test_a_session_is_summarised_from_the_last_summary_and_what_is_new(provider:
     (last,) = [one for one in asked if "new_messages" in one.question and "trolls" in one.question]
     assert "They talked about fjords" in last.question
     assert "Tell me about fjords" not in last.question
+    agent.run("Go on", user_id="noor", session_id="1001")
+    assert agent.get_session_summary(session_id="1001", user_id="noor") is not None  # waits for it
+    (going_on,) = [one for one in asked if one.question == "Go on"]
+    assert "They talked about fjords and about trolls" in going_on.system
+
+
+def test_the_history_holds_the_newest_runs_and_a_tool_all_of_them(provider: Speaks) -> None:
+    def think(asked: Asked) -> Said:
+        if "first" not in asked.question:
+            return "Fine."
+        return asked.results[0].text if asked.results else [("get_chat_history", {})]
+
+    asked = provider(think).asked
+    agent = Agent(
+        model=OpenAIChat(id="gpt-4o"), add_history_to_messages=True, num_history_runs=3, read_chat_history=True
+    )
+    for number in range(5):
+        agent.run(f"Message {number}")
+    told = str(agent.run("What did I say first?").content)
+    assert asked[-1].earlier == ["Message 2", "Message 3", "Message 4"]
+    assert "Message 0" in told
+
+
+def test_tool_calls_are_read_newest_first(provider: Speaks) -> None:
+    def think(asked: Asked) -> Said:
+        if asked.results:
+            return asked.results[0].text
+        return [("get_tool_call_history", {}) if "?" in asked.question else ("ring", {"bell": asked.question})]
+
+    provider(think)
+
+    def ring(bell: str) -> str:
+        """Ring a bell."""
+        return f"{bell} rang"
+
+    agent = Agent(model=OpenAIChat(id="gpt-4o"), tools=[ring], read_tool_call_history=True)
+    for bell in ("big", "small"):
+        agent.run(bell)
+    told = str(agent.run("Which bells were rung?").content)
+    assert 0 < told.index("small rang") < told.index("big rang")
+
+
+def test_the_default_memory_ends_with_the_program(provider: Speaks) -> None:
+    asked = provider(lambda asked: "Fine.").asked
+    for _ in range(2):
+        agent = Agent(model=OpenAIChat(id="gpt-4o"), session_id="fixed", add_history_to_messages=True)
+        agent.run("Hello")
+    assert asked[-1].earlier == []
+    assert len(agent.get_messages_for_session()) == 2
+
+
+@pytest.mark.parametrize("by", ["enable_agentic_memory", "enable_user_memories"])
+async def test_either_way_of_remembering_works_with_each_provider(provider: Speaks, model: Model, by: str) -> None:
+    provider(keeper)
+    options: dict[str, Any] = {by: True}
+    memory = Memory(db=SqliteMemoryDb(table_name="memory", db_file="tmp/memory.db"))
+    agent = Agent(model=model, memory=memory, **options)
+    await agent.arun("I am Noor.", user_id="noor")
+    assert await aknown(memory, "noor") == {FACTS["Noor"]}
+    async for _ in agent.arun("I sail.", user_id="noor", stream=True):
+        pass
+    assert await aknown(memory, "noor") == {FACTS["Noor"], FACTS["sail"]}
+    response = await agent.arun("What do I like?", user_id="noor", session_id="another")
+    assert FACTS["sail"] in str(response.content)
+    assert await aknown(memory, "noor") == {FACTS["Noor"], FACTS["sail"]}
+    assert await aknown(memory, "ole") == set()
+
+
+def test_a_memory_is_cleared_by_the_program(provider: Speaks) -> None:
+    provider(keeper)
+    memory = Memory(model=OpenAIChat(id="gpt-4.1"), db=SqliteMemoryDb(table_name="memory", db_file="tmp/memory.db"))
+    agent = Agent(model=OpenAIChat(id="gpt-4.1"), memory=memory, enable_user_memories=True)
+    for user_id in ("noor", "ole"):
+        agent.run("I sail.", user_id=user_id)
+    memory.clear()
+    assert known(memory, "noor") | known(memory, "ole") == set()
+
+
+def test_a_memory_of_ones_own_is_given_as_context(provider: Speaks) -> None:
+    provider(lambda asked: asked.system)
+
+    def recall() -> list[str]:
+        return ["sails", "lives in Bergen"]
+
+    agent = Agent(model=OpenAIChat(id="gpt-4o"), context={"user": "Noor", "memories": recall}, add_context=True)
+    told = str(agent.run("Who am I?").content)
+    assert "Noor" in told
+    assert "lives in Bergen" in told
+
+
+async def test_sessions_are_read_and_summarised_by_awaiting(provider: Speaks, model: Model) -> None:
+    provider(lambda asked: "A talk." if "new_messages" in asked.question else "I will tell you.")
+    memory = Memory(db=SqliteMemoryDb(table_name="memory", db_file="tmp/memory.db"))
+    agent = Agent(model=model, memory=memory, enable_session_summaries=True)
+    await agent.aprint_response("Tell me about fjords", user_id="noor", session_id="1001", stream=True)
+    summary = await memory.aget_session_summary(user_id="noor", session_id="1001")
+    assert summary is not None
+    assert summary.summary == "A talk."
+    told = [message.content for message in await agent.aget_messages_for_session()]
+    assert told == ["Tell me about fjords", "I will tell you."]

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from agentrt.agent import Agent, RunResponse
 from agentrt.models.anthropic import Claude
+from agentrt.models.base import Model
 from agentrt.models.openai.chat import OpenAIChat
 from tests.agno_docs.provider import Asked, Provider, Said, Think
 
@@ -85,3 +86,35 @@ async def test_a_stream_ends_with_the_object_as_one_event(provider: Speaks) -> N
     objects = [event.content for event in events if isinstance(event.content, Recipe)]
     assert objects == [Recipe(**SOUP)]  # pyright: ignore[reportArgumentType]  plain data
     assert events[-1].content is objects[0]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_each_provider_gives_the_object(provider: Speaks, model: Model, stream: bool) -> None:
+    def think(asked: Asked) -> Said:
+        if "final_answer" in asked.tools:  # which stands in for a schema that the provider does not take
+            return [("final_answer", SOUP)]
+        return cook(asked)
+
+    provider(think)
+    agent = Agent(model=model, response_model=Recipe)
+    if stream:
+        *_, last = agent.run("Soup, please", stream=True)
+        assert last.content == Recipe.model_validate(SOUP)
+    else:
+        assert agent.run("Soup, please").content == Recipe.model_validate(SOUP)
+
+
+async def test_a_parsed_answer_is_one_event_of_the_stream_too(
+    provider: Speaks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    provider(cook)
+    agent = Agent(
+        model=Claude(id="claude-sonnet-4-20250514"), response_model=Recipe, parser_model=OpenAIChat(id="gpt-4o")
+    )
+    events = [event async for event in agent.arun("Soup, please", stream=True)]
+    assert [event.event for event in events if isinstance(event.content, Recipe)] == ["RunCompleted"]
+    assert "soak the peas" in "".join(str(event.content) for event in events if event.event == "RunContent")
+    await agent.aprint_response("Soup, please", stream=True)
+    shown = capsys.readouterr().out
+    assert "soak the peas" in shown
+    assert '"soaking": 600' in shown

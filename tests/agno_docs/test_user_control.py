@@ -198,7 +198,7 @@ def test_all_arguments_come_from_the_user(provider: Speaks, typed: Types, fields
     response = agent.continue_run()
     assert response.content == "3 books to Noor"
     (sent,) = response.tools
-    assert [field.value for field in sent.user_input_schema or ()] == ["Noor", "books", "3"]
+    assert [field.value for field in sent.user_input_schema or ()] == ["Noor", "books", 3]
 
 
 def test_some_arguments_come_from_the_user_and_the_agent_gives_the_rest(provider: Speaks, typed: Types) -> None:
@@ -306,9 +306,7 @@ async def test_a_toolkit_says_which_of_its_tools_are_executed_outside(provider: 
             """Ask the database."""
             raise AssertionError("not here")
 
-    agent = Agent(
-        model=OpenAIChat(id="gpt-4o-mini"), tools=[Database(external_execution_required_tools=["query"])]
-    )
+    agent = Agent(model=OpenAIChat(id="gpt-4o-mini"), tools=[Database(external_execution_required_tools=["query"])])
     async for event in agent.arun("What is one?", stream=True):
         assert event.event != "ToolCallStarted"
     assert agent.is_paused

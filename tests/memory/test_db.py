@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from agentrt.errors import ConfigurationError, StorageError
-from agentrt.memory.base import MemoryDb, UserMemory
-from agentrt.memory.db.in_memory import InMemoryMemoryDb
+from agentrt.memory.base import UserMemory
 from agentrt.memory.db.postgres import PostgresMemoryDb
 from agentrt.memory.db.sqlite import SqliteMemoryDb
 from agentrt.storage.base import StoredRun
@@ -16,18 +15,6 @@ from agentrt.storage.postgres import PostgresStorage
 from agentrt.storage.sqlite import SqliteStorage
 from agentrt.testing.memory_contracts import MemoryCheck, OpenMemoryDb, memory_checks
 from tests.postgres_server import postgres_server
-
-
-@pytest.fixture(params=["memory", "sqlite", "sqlite-memory", "postgres", "postgres-schema"])
-def open_db(request: pytest.FixtureRequest, tmp_path: Path) -> OpenMemoryDb:
-    if request.param == "sqlite":
-        return lambda: SqliteMemoryDb(table_name="user_memories", db_file=tmp_path / "data.db")
-    if request.param.startswith("postgres"):
-        url = postgres_server().new_database()
-        schema = "ai" if request.param.endswith("schema") else None
-        return lambda: PostgresMemoryDb(table_name="user_memories", db_url=url, schema=schema)
-    db: MemoryDb = InMemoryMemoryDb() if request.param == "memory" else SqliteMemoryDb(db_file=":memory:")
-    return lambda: db
 
 
 @pytest.mark.parametrize("check", memory_checks, ids=lambda check: check.__name__)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentrt import Agent, RunStatus, tool
+from agentrt import Agent, RunContext, RunResponse, RunStatus, tool
 from agentrt.errors import AlreadyContinued, ModelServerError, RunBusy, RunMismatch
 from agentrt.run import owner
 from agentrt.runtime import Runtime
@@ -121,6 +121,28 @@ async def test_a_failed_run_goes_on_from_its_last_step(storage: SqliteStorage) -
         await agent.arun("go", run_id="r", session_id="s")
     response = await agent.acontinue_run(run_id="r")
     assert (response.content, ran) == ("fine now", [1])
+
+
+async def test_an_answer_that_was_stored_before_the_run_was_cut_is_not_asked_for_again(storage: SqliteStorage) -> None:
+    hanging = [True]
+
+    async def look(ctx: RunContext, run_output: RunResponse[Any]) -> None:
+        if hanging:
+            ctx.emit("looking")  # which is stored at once, and with it what the model said
+            await asyncio.Event().wait()
+
+    model = ScriptedModel(reply("done", finish_reason="length"))
+    agent = Agent(model=model, storage=storage, post_hooks=[look])
+    handle = await agent.start("go")
+    async with asyncio.timeout(5):
+        async for event in handle.events():
+            if event.event == "CustomEvent":
+                break
+        await handle.let_go()
+    hanging.clear()
+    response = await agent.acontinue_run(run_id=handle.run_id)
+    assert (response.content, response.stop_reason, response.usage.model_calls) == ("done", "output_limit", 1)
+    assert [message.role for message in response.messages] == ["user", "assistant"]
 
 
 async def test_the_same_run_id_with_the_same_input_is_the_same_run(storage: SqliteStorage) -> None:

@@ -237,13 +237,15 @@ def test_a_sync_stream_is_a_hop_a_batch(monkeypatch: pytest.MonkeyPatch) -> None
 
 async def test_a_run_in_memory_keeps_few_objects() -> None:
     agent = chain(InMemoryStorage(), 1)
+    assert isinstance(agent.model, FunctionModel)
     counts: list[int] = []
     for _ in range(3):
         for _ in range(50):
             await agent.arun("go", session_id="s")
+        agent.model.requests.clear()  # which a scripted model keeps
         gc.collect()
         counts.append(len(gc.get_objects()))
-    assert (counts[2] - counts[1]) / 50 <= 28
+    assert (counts[2] - counts[1]) / 50 <= 15
 
 
 async def test_a_turn_encodes_each_message_of_its_history_once(

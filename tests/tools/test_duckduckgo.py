@@ -93,8 +93,30 @@ def test_no_results_are_said_to_be_none(tools: Any) -> None:
 
 def test_what_can_not_be_reached_is_said_in_a_sentence() -> None:
     nowhere = DuckDuckGoTools(proxy="http://127.0.0.1:9", timeout=2)
-    with pytest.raises(ToolError, match=r"^The search could not be reached: \w+$"):
+    with pytest.raises(ToolError, match=r"^The search could not be reached: Connect\w*$"):
         nowhere.duckduckgo_search("hens")
+
+
+@pytest.mark.parametrize("answer", [Answer("", 202), Answer("", 429), Answer("", 500), Answer("<html>?"), Answer([])])
+@pytest.mark.parametrize("name", ["duckduckgo_search", "duckduckgo_news"])
+def test_a_refusal_is_told_as_what_it_is(tools: Any, proxy: Proxy, name: str, answer: Answer) -> None:
+    proxy.answer = lambda request: answer
+    with pytest.raises(ToolError, match=r"answers? no more for the moment") as caught:
+        getattr(tools(), name)("hens")
+    assert len(str(caught.value)) < 110
+
+
+def test_news_that_are_no_list_are_told_as_such(tools: Any, proxy: Proxy) -> None:
+    proxy.answer = lambda request: Answer("?") if request.place.endswith("news.js") else site(request)
+    with pytest.raises(ToolError, match="an answer that can't be read"):
+        tools().duckduckgo_news("hens")
+
+
+def test_nothing_is_not_searched_for_and_some_result_is_always_wanted(tools: Any, proxy: Proxy) -> None:
+    with pytest.raises(ToolError, match="the query is empty"):
+        tools().duckduckgo_search(" ")
+    assert proxy.requests == []
+    assert len(tools().duckduckgo_news("hens", max_results=-1)) == 1
 
 
 def test_an_answer_that_does_not_come_is_not_waited_for() -> None:

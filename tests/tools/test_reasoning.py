@@ -43,6 +43,13 @@ def test_each_tool_can_be_left_out(options: dict[str, Any], names: list[str]) ->
     assert list(ReasoningTools(**options).functions) == names
 
 
+def test_it_takes_the_options_of_every_kit() -> None:
+    kit = ReasoningTools(prefix="my_", show_result_tools=["think"])
+    assert [(name, tool.show_result) for name, tool in kit.functions.items()] == [
+        ("my_think", True), ("my_analyze", False)
+    ]  # fmt: skip
+
+
 async def test_instructions_and_examples_are_told_when_asked_for() -> None:
     for kit, told in [
         (ReasoningTools(), None),

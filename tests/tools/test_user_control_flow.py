@@ -101,6 +101,14 @@ async def test_a_malformed_request_is_told_to_the_model_which_asks_again() -> No
     assert [field.name for field in response.tools_requiring_user_input[0].user_input_schema or ()] == ["to"]
 
 
+async def test_it_takes_the_options_of_every_kit() -> None:
+    fields = [{"field_name": "to"}]
+    model = ScriptedModel(reply(tool_calls=[("my_get_user_input", {"user_input_fields": fields})]), "done")
+    response = await Agent(model=model, tools=[UserControlFlowTools(prefix="my_")]).arun("hi")
+    (call,) = response.tools_requiring_user_input
+    assert [field.name for field in call.user_input_schema or ()] == ["to"]
+
+
 @pytest.mark.parametrize(
     ("kit", "told"),
     [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from tests.tools.intercept import Answer, Proxy, Request
 
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")  # yfinance's, of the newest pandas
 
+TOOLS = list(YFinanceTools(enable_all=True).functions)
 DAY = 86_400
 START = 1_735_741_800
 """2025-01-01, when the exchange opens."""
@@ -107,19 +110,22 @@ def yahoo(request: Request) -> Answer:
         case "v7/finance":
             return Answer({"quoteResponse": {"result": [QUOTE] if known else [], "error": None}})
         case "ws/fundamentals-timeseries/v1/finance/timeseries":
-            return Answer({"timeseries": {"result": [_series("annualTotalRevenue")], "error": None}})
+            return Answer({"timeseries": {"result": [_series("annualTotalRevenue", known)], "error": None}})
         case "xhr":
             return Answer({"data": {"tickerStream": {"stream": NEWS if known else []}}})
         case _:
             return Answer("", 200 if host == "fc.yahoo.com" else 404)
 
 
-def _series(name: str) -> dict[str, Any]:
+def _series(name: str, known: bool) -> dict[str, Any]:
+    meta = {"symbol": ["HENS"], "type": [name]}
+    if not known:
+        return {"meta": meta}
     points = [
         {"asOfDate": f"{year}-12-31", "periodType": "12M", "currencyCode": "USD", "reportedValue": {"raw": year * 10.0}}
         for year in (2023, 2024)
     ]
-    return {"meta": {"symbol": ["HENS"], "type": [name]}, "timestamp": [1703980800, 1735603200], name: points}
+    return {"meta": meta, "timestamp": [1703980800, 1735603200], name: points}
 
 
 @pytest.fixture
@@ -209,21 +215,41 @@ def test_income_statements(kit: YFinanceTools) -> None:
     assert statements == {"2024-12-31": {"Total Revenue": 20240.0}, "2023-12-31": {"Total Revenue": 20230.0}}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "get_current_stock_price",
-        "get_company_info",
-        "get_analyst_recommendations",
-        "get_historical_stock_prices",
-        "get_company_news",
-    ],
-)
+@pytest.mark.parametrize("name", TOOLS)
 def test_a_wrong_symbol_is_said_to_be_one(kit: YFinanceTools, name: str) -> None:
     with pytest.raises(ToolError, match="'EGGS'") as caught:
         getattr(kit, name)("EGGS")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 150
+
+
+@pytest.mark.parametrize("symbol", ["", "..", "../../v1/HENS", "HENS?range=max", "HENS%2F", "Hens Incorporated"])
+def test_what_can_be_no_symbol_is_not_asked_for(kit: YFinanceTools, proxy: Proxy, symbol: str) -> None:
+    with pytest.raises(ToolError, match="knows no symbol"):
+        kit.get_historical_stock_prices(symbol)
+    assert proxy.requests == []
+
+
+@pytest.mark.parametrize("name", TOOLS)
+@pytest.mark.parametrize("body", ["", "<html>Sorry</html>", [], {"chart": 1, "quoteSummary": 1, "timeseries": 1}])
+def test_an_answer_that_is_none_is_told_in_a_sentence(
+    kit: YFinanceTools, proxy: Proxy, name: str, body: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxy.answer = lambda request: Answer("crumb" if "getcrumb" in request.place else body)
+    with caplog.at_level(logging.CRITICAL, "yfinance"), pytest.raises(ToolError, match=r"^Yahoo Finance ") as caught:
+        getattr(kit, name)("HENS")
+    assert len(str(caught.value)) < 100
+
+
+async def test_an_answer_that_does_not_come_is_not_waited_for(session: Any, proxy: Proxy) -> None:
+    never = threading.Event()
+    proxy.answer = lambda request: Answer(hang=never)
+    model = ScriptedModel(reply(tool_calls=[("get_current_stock_price", {"symbol": "HENS"})]), "I don't know.")
+    async with asyncio.timeout(5):
+        response = await Agent(model=model, tools=[YFinanceTools(session=session, timeout_s=0.2)]).arun("What price?")
+    never.set()
+    assert response.content == "I don't know."
+    assert "did not finish within 0.2 s" in response.tools[0].result
 
 
 @pytest.mark.parametrize(

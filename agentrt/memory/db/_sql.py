@@ -74,7 +74,6 @@ class MemorySql(Tables):
             "ON CONFLICT (session_id, user_id) DO UPDATE SET updated_at = excluded.updated_at, "
             "summary = excluded.summary"
         )
-        self.delete_summaries = named("DELETE FROM {t}_summaries WHERE user_id = ?")
 
         self.queue = named(
             "INSERT INTO {t}_updates (update_id, subject, kind, user_id, session_id, run_id, created_at, attempts, "
@@ -93,6 +92,7 @@ class MemorySql(Tables):
             "UPDATE {t}_updates SET owner = NULL, lease_until = 0 WHERE update_id = ? AND owner = ?"
         )
         self.clear = tuple(named(f"DELETE FROM {{t}}{suffix}") for suffix in self.suffixes)
+        self.forget = tuple(named(f"DELETE FROM {{t}}{suffix} WHERE user_id = ?") for suffix in self.suffixes)
 
 
 class SqlMemoryDb(MemoryDb):
@@ -167,8 +167,8 @@ class SqlMemoryDb(MemoryDb):
             subject=subject,
         )
 
-    async def delete_summaries(self, user_id: str | None) -> None:
-        await self._run([(self._sql.delete_summaries, (user_id or "",))], subject=user_id or "")
+    async def forget(self, user_id: str) -> None:
+        await self._run([(statement, (user_id,)) for statement in self._sql.forget], subject=user_id)
 
     async def queue(self, update: PendingUpdate) -> None:
         who = (update.update_id, update.subject, update.kind, update.user_id or "", update.session_id, update.run_id)

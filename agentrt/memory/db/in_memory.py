@@ -65,9 +65,11 @@ class InMemoryMemoryDb(MemoryDb):
             self._summaries[summary.session_id, summary.user_id] = replace(summary)
             self._updates.pop(update_id or "", None)
 
-    async def delete_summaries(self, user_id: str | None) -> None:
+    async def forget(self, user_id: str) -> None:
         with self._lock:
+            self._users.pop(user_id, None)
             self._summaries = {key: summary for key, summary in self._summaries.items() if key[1] != user_id}
+            self._updates = {id: update for id, update in self._updates.items() if update.user_id != user_id}
 
     async def queue(self, update: PendingUpdate) -> None:
         with self._lock:
