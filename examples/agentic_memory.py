@@ -5,7 +5,7 @@ from agentrt.memory.db.sqlite import SqliteMemoryDb
 from agentrt.memory.memory import Memory
 
 memory = Memory(db=SqliteMemoryDb(table_name="memories", db_file="tmp/memory.db"))
-agent = Agent(memory=memory, enable_agentic_memory=True)
+agent = Agent(memory=memory, enable_agentic_memory=True, instructions="Answer in one sentence.")
 
 
 def show(user: str) -> None:

@@ -11,7 +11,7 @@ agent = Agent(
 )
 
 agent.print_response("What is the capital of France?", stream=True)
-agent.print_response("Read the chat history: what did I ask first?", stream=True)
+agent.print_response("Read what was said before: what did I ask first?", stream=True)
 
 for message in agent.get_messages_for_session():
     print(message.model_dump(include={"role", "content"}))

@@ -16,7 +16,7 @@ def run_command(command: str) -> str:
     return subprocess.run(command, shell=True, capture_output=True, text=True, check=False).stdout
 
 
-agent = Agent(tools=[run_command], instructions="You help at a command line.")
+agent = Agent(tools=[run_command], instructions="Say in one sentence what the command has done.")
 response = agent.run("Run the command: ls")
 while response.is_paused:
     for call in response.tools_awaiting_external_execution:

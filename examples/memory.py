@@ -9,6 +9,7 @@ db_file = "tmp/agent.db"
 memory = Memory(db=SqliteMemoryDb(table_name="user_memories", db_file=db_file))
 agent = Agent(
     name="companion",
+    instructions="Answer in one sentence.",
     memory=memory,
     enable_user_memories=True,
     enable_session_summaries=True,

@@ -12,7 +12,7 @@ def get_weather(city: str) -> str:
 budget = Budget(cost_usd=1, price=Price(input=2, output=8))  # USD per million tokens; or agentrt[prices] knows them
 agent = Agent(tools=[get_weather], budget=budget, instructions="Answer in one sentence.")
 
-for event in agent.run("What is the weather in Oslo?", stream=True, stream_intermediate_steps=True):
+for event in agent.run("Say what the weather is like in Oslo.", stream=True, stream_intermediate_steps=True):
     if isinstance(event, ModelCallCompleted):
         first = f"{event.time_to_first_token_s:.2f} s to the first token" if event.time_to_first_token_s else "no token"
         print(f"call {event.index}: {event.usage.total_tokens} tokens, {first}, {event.elapsed_s:.2f} s in all")

@@ -17,7 +17,7 @@ agent = Agent(
     markdown=True,
 )
 agent.print_response(
-    "I have 8 euros. What can I eat and drink?",
+    "Write down your thoughts: are 8 euros enough for soup?",
     stream=True,
     show_full_reasoning=True,
     stream_intermediate_steps=True,

@@ -44,7 +44,8 @@ team = Team(
 )
 
 team.print_response(
-    "Have a member work on a task: get the price of tea.",
+    "Should we buy tea now? Get the price of tea.",
+    tool_choice="delegate_to_member",  # what the leader begins with, however sure it is of itself
     stream=True,
     show_full_reasoning=True,
     stream_intermediate_steps=True,

@@ -6,9 +6,9 @@ agent = Agent(
     session_state={"user_name": "John", "city": "Oslo"},
     dependencies={"shop": "The Tea House", "opening_hours": lambda: "9 to 5"},  # a function is called for each run
     instructions=[
-        "The user is called {user_name} and lives in {city}. Answer in one sentence.",
+        "The user is called {user_name} and lives in {city}.",
         "The shop {shop} is open from {opening_hours}.",  # what is not in the state may be in the dependencies
-        'An order looks like {{"tea": 1}}; {unknown} stays as it is.',
+        'An order looks like {{"tea": 1}}, and {unknown} stays as it is. Answer in one sentence.',
     ],
     add_state_in_messages=True,
 )

@@ -29,7 +29,7 @@ team = Team(
     success_criteria="A table is booked.",
 )
 
-for event in team.run("We are three and want to have lunch in Oslo.", stream=True):
+for event in team.run("Please book a table in Oslo for the three of us.", stream=True, tool_choice="required"):
     who = "/".join(event.path)
     if isinstance(event, ToolCallStarted):
         print(f"{who} calls {event.tool.tool_name}{event.tool.tool_args}")

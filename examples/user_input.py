@@ -32,7 +32,7 @@ while response.is_paused:
         print(error)
         for call in response.tools_requiring_user_input:
             for field in call.user_input_schema:
-                if (call.tool_name, field.name) == (error.tool, error.field):
+                if field.name == error.field:
                     field.value = None
 for call in response.tools:
     print(f"{call.tool_name}: {call.result}")

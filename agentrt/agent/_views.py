@@ -89,7 +89,11 @@ class Record:
             self.active -= 1
             self.overlapped = self.overlapped or self.active > 0
             if response is not None:
-                self.newest = here.newest = Ended(response)
+                paused, self.newest = here.newest, Ended(response)
+                here.newest = self.newest
+                same = paused is not None and paused.response.run_id == response.run_id
+                if paused is not None and same and (changes := paused.take_changes()):
+                    self.newest.state().update(changes)
 
     def read(self, name: str) -> Ended | None:
         """The newest run that this context got back, else the definition's newest, else None."""

@@ -15,7 +15,7 @@ from agentrt._threads import run_in_thread
 from agentrt.agent import _views
 from agentrt.agent._input import to_messages
 from agentrt.agent.map import RunMap
-from agentrt.errors import DecisionRefused
+from agentrt.errors import ConfigurationError, DecisionRefused
 from agentrt.models.base import Model, ToolChoice
 from agentrt.models.message import Message
 from agentrt.run.attach import attach, cancel_run
@@ -691,7 +691,11 @@ def _memory_of(definition: Agent[Any], record: _views.Record) -> RunMemory | Non
     """What remembers for a run, if it wants that."""
     if not (definition.enable_agentic_memory or definition.enable_user_memories or definition.enable_session_summaries):
         return None
-    return definition.memory if definition.memory is not None else _views.own_memory(record)
+    if definition.memory is None:
+        return _views.own_memory(record)
+    if not hasattr(definition.memory, "recall"):  # its database, say
+        raise ConfigurationError(f"memory is a Memory, as Memory(db=…), not {definition.memory!r}")
+    return definition.memory
 
 
 def _budgets(own: Budget | None, parent: Run | None) -> tuple[Budget, ...]:

@@ -22,8 +22,9 @@ from agentrt import _sync
 from agentrt.errors import AgentRTError
 from agentrt.memory.base import Means, MemoryDb, PendingUpdate, Told
 from agentrt.run import owner
-from agentrt.run.response import RunStatus
+from agentrt.run.response import MemoryUpdate, RunStatus
 from agentrt.run.run import log, new_id
+from agentrt.storage.base import RunChange, Storage
 
 LEASE_S: Final = 120.0
 """How long an update is its owner's: longer than its run may take."""
@@ -151,30 +152,34 @@ class Updates:
         try:
             await self._carry_out(update, means)
         except AgentRTError as error:
-            return await self._failed(update, me, error)
+            return await self._failed(update, me, means, error)
         except Exception as error:  # a manager's or a model's own
             log.debug("update %s", update.update_id, exc_info=error)
-            return await self._failed(update, me, error)
+            return await self._failed(update, me, means, error)
         await self._db.settle_update(update.update_id, owner=me, done=True)
-        await self._tell(update, RunStatus.COMPLETED, None, last=True)
+        await self._tell(update, means, RunStatus.COMPLETED, None, last=True)
         return True
 
-    async def _failed(self, update: PendingUpdate, me: str, error: Exception) -> bool:
+    async def _failed(self, update: PendingUpdate, me: str, means: Means, error: Exception) -> bool:
         said = f"{type(error).__name__}: {error}"
         is_last = update.attempts >= ATTEMPTS
         what = "given up" if is_last else "to be tried again with the next one"
         log.warning("update %s of memories has failed and is %s: %s", update.update_id, what, said)
         await self._db.settle_update(update.update_id, owner=me, done=is_last)
-        await self._tell(update, RunStatus.FAILED, said, last=is_last)
+        await self._tell(update, means, RunStatus.FAILED, said, last=is_last)
         return is_last
 
-    async def _tell(self, update: PendingUpdate, status: RunStatus, error: str | None, *, last: bool) -> None:
+    async def _tell(
+        self, update: PendingUpdate, means: Means, status: RunStatus, error: str | None, *, last: bool
+    ) -> None:
         told = self._told.pop(update.update_id, None) if last else self._told.get(update.update_id)
-        if told is not None:
-            try:
+        try:
+            if told is not None:
                 await told(run_id_of(update), status, error)
-            except AgentRTError as failure:
-                log.warning("what came of update %s could not be stored with its run: %s", update.update_id, failure)
+            else:
+                await _tell_record(update, means.storage, status, error)
+        except AgentRTError as failure:
+            log.warning("what came of update %s could not be stored with its run: %s", update.update_id, failure)
 
     def forked(self) -> None:
         self._lock = threading.Lock()
@@ -184,6 +189,17 @@ class Updates:
 def run_id_of(update: PendingUpdate) -> str:
     """The id of the run that this attempt is."""
     return update.update_id if update.attempts <= 1 else f"{update.update_id}-{update.attempts}"
+
+
+async def _tell_record(update: PendingUpdate, storage: Storage, status: RunStatus, error: str | None) -> None:
+    """Put what came of an update into the record of its run, which another process has driven."""
+    stored = await storage.load_run(update.run_id)
+    if stored is None or stored.response is None:
+        return
+    entry = MemoryUpdate(kind=update.kind, run_id=run_id_of(update), status=status, error=error)
+    entries = [entry if each.kind == update.kind else each for each in stored.response.get("memory_updates", ())]
+    response = stored.response | {"memory_updates": entries}
+    await storage.commit(RunChange(run_id=stored.run_id, session_id=stored.session_id, response=response))
 
 
 def _has_failed(update: PendingUpdate) -> bool:

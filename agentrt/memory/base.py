@@ -128,6 +128,10 @@ class MemoryDb(Protocol):
         """Keep the summary in place of the session's last one. The update that it comes of is done with it."""
         ...
 
+    async def delete_summary(self, session_id: str, user_id: str | None) -> None:
+        """Delete the summary of this user's session (None: of nobody's), and updates of it that are to come."""
+        ...
+
     async def forget(self, user_id: str) -> None:
         """Delete everything of the user: memories, summaries and updates to come."""
         ...

@@ -65,6 +65,8 @@ class Memory(RunMemory):
         wait_s: float = 10.0,
     ) -> None:
         self.db: MemoryDb = db if db is not None else InMemoryMemoryDb()
+        if isinstance(db, type) or not hasattr(self.db, "list_memories"):  # a storage, say
+            raise ConfigurationError(f"db is a database of memories, as SqliteMemoryDb(db_file=…), not {db!r}")
         self.model = model
         self.memory_manager: Manager = memory_manager or MemoryManager()
         self.summarizer: Summarizer = summarizer or SessionSummarizer()
@@ -121,6 +123,10 @@ class Memory(RunMemory):
         await self.settled([subject_of("summary", user_id, session_id)])
         return await self.db.load_summary(session_id, user_id)
 
+    async def adelete_session_summary(self, session_id: str, user_id: str | None = None) -> None:
+        """Delete the summary of this user's session, if there is one: deleting the session itself leaves it."""
+        await self.db.delete_summary(session_id, user_id)
+
     async def aclear(self, user_id: str | None = None) -> None:
         """Forget a user: memories, summaries, and what runs have left to be noted, also where that is being done.
 
@@ -159,6 +165,9 @@ class Memory(RunMemory):
 
     def get_session_summary(self, session_id: str, user_id: str | None = None) -> SessionSummary | None:
         return _wait(self.aget_session_summary, session_id, user_id)
+
+    def delete_session_summary(self, session_id: str, user_id: str | None = None) -> None:
+        _wait(self.adelete_session_summary, session_id, user_id)
 
     def clear(self, user_id: str | None = None) -> None:
         _wait(self.aclear, user_id)
@@ -216,6 +225,8 @@ class Memory(RunMemory):
     # --- updates -----------------------------------------------------------------------------------------------------
 
     async def _carry_out(self, update: PendingUpdate, means: Means) -> None:
+        if await means.storage.load_session(update.session_id) is None:  # deleted meanwhile, or kept elsewhere
+            means = replace(means, storage=InMemoryStorage())
         where: dict[str, Any] = {
             "run_id": run_id_of(update),
             "session_id": update.session_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import closing
 from importlib.util import find_spec
@@ -30,6 +31,7 @@ from agentrt.models.message import FinishReason, Usage
 DEFAULT_ID = "SmolLM2-135M-Instruct"
 SYSTEM = "You are a helpful assistant."
 """What SmolLM2 is told when nobody tells it anything: with its own default it does not know the capital of France."""
+_DIGIT = re.compile(r"\d")
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 _FINISH: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 
@@ -44,6 +46,8 @@ class LocalModel(Model):
     Tool calls are prompted and held to the tool's schema by a grammar, one call at a time, so they are well-formed
     with any model; whether a tool is called at all is judged from the last user message. With temperature 0, the
     default, the same requests in the same order give the same answers.
+
+    An answer of SmolLM2 that goes round in circles is cut, as it would be at `max_tokens`.
     """
 
     provider: ClassVar[str] = "local"
@@ -93,6 +97,9 @@ class LocalModel(Model):
                 async for chunk in chunks:
                     for delta in reader.read(self._checked(chunk)):
                         yield delta
+                    if self.path is None and reader.circles():
+                        reader.finish = "length"
+                        break
         except errors.ModelBadRequest as error:
             if schema is None or reader.begun or isinstance(error, errors.ContextLengthExceeded):
                 raise
@@ -219,6 +226,7 @@ class _Reader:
         self._tool = tool
         self._usage = usage
         self._said = 0
+        self._tail = ""
 
     def read(self, chunk: Mapping[str, Any]) -> list[ModelDelta]:
         deltas: list[ModelDelta] = []
@@ -228,10 +236,16 @@ class _Reader:
             if thought := delta.get("reasoning_content"):
                 deltas.append(ReasoningDelta(thought))
             if text := delta.get("content"):
+                self._tail = (self._tail + _DIGIT.sub("0", text))[-1000:]
                 deltas.append(TextDelta(text) if self._tool is None else ToolCallDelta(index=0, arguments=text))
         self.begun = self.begun or bool(deltas)
         self._count(chunk, len(deltas))
         return deltas
+
+    def circles(self) -> bool:
+        """Is the last that was said one thing, over and over, but for digits? What is said so often never ends."""
+        tail = self._tail
+        return tail != "" and any(tail.endswith(tail[-size:] * max(4, 200 // size)) for size in range(1, 201))
 
     def _count(self, chunk: Mapping[str, Any], said: int) -> None:
         """Keep the usage right at every chunk: a generation that is stopped never gets to its own count."""

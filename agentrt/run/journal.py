@@ -122,8 +122,11 @@ class Journal:
 
     async def write(self, *, messages: Sequence[Message] | None = None) -> None:
         """Store what was taken, and the run's messages if given, in one transaction, and announce it."""
-        if self.keeps or messages is not None:
-            await self._write(messages)
+        if not self.keeps and messages is None:
+            return
+        writing = self._write(messages)
+        # what has to wait before it commits is a task, so that a cancellation does not keep it from it
+        await (carried_out(self.storage, writing) if self._writing.locked() or self._is_unsure else writing)
 
     async def _write(self, messages: Sequence[Message] | None = None) -> None:
         async with self._writing:

@@ -38,6 +38,7 @@ from agentrt.run.response import RunResponse, RunStatus, StopReason
 from agentrt.run.resume import check_same, load, resume
 from agentrt.run.run import Run, current_run, live, log
 from agentrt.run.tool_calls import interrupt, open_calls, run_calls, waits
+from agentrt.tools.results import to_text
 
 T = TypeVar("T")
 
@@ -197,15 +198,17 @@ async def _calls(run: Run, deadline: float | None) -> bool:
 
 
 def _stopped_by_tool(run: Run) -> bool:
-    """A tool marked `stop_after_tool_call` ends the run; its result is the answer."""
+    """A tool marked `stop_after_tool_call` ends the run; its result is the answer, of several their texts."""
     answered = {message.tool_call_id for message in takewhile(lambda m: m.role == "tool", reversed(run.messages))}
-    for execution in reversed(run.executions):
+    results: list[Any] = []
+    for execution in run.executions:
         if execution.stop_after_tool_call and execution.tool_call_id in answered and not execution.tool_call_error:
-            run.stop_reason = "tool"
             member = run.members.get((execution.child_run_ids or [""])[0])
-            run.response.content = member.content if member is not None else execution.result
-            return True
-    return False
+            results.append(member.content if member is not None else execution.result)
+    if results:
+        run.stop_reason = "tool"
+        run.response.content = results[0] if len(results) == 1 else "\n\n".join(map(to_text, results))
+    return bool(results)
 
 
 # --- endings: stored first, then announced ---------------------------------------------------------------------------

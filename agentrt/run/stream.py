@@ -150,8 +150,12 @@ class RunStream(Generic[Out]):
 
     async def text_deltas(self) -> Any:
         """Yield the answer's pieces: of this run, and of the member whose answer is its own; none of other runs'."""
+        speaker = ""
         async for event in self:
             if isinstance(event, RunContent) and (event.run_id == self.run_id or _speaks(event.run_id, self._run)):
+                if speaker not in ("", event.run_id):
+                    yield "\n\n"
+                speaker = event.run_id
                 yield event.content
 
     async def run_to_end(self) -> RunResponse[Out]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping
 from itertools import takewhile
@@ -21,21 +22,27 @@ from agentrt.tools.function import Function
 if TYPE_CHECKING:
     from agentrt.agent.agent import Agent
 
-OpenMember = "Callable[[Run, ToolExecution, str, str | list[Message]], Run]"
+OpenMember = Callable[[Run, ToolExecution, str, list[Message]], Run]
 """Makes the run of the member of that name: for a team's run, for a call of it, with an input."""
 _TASK: Final = {"type": "string", "description": "What is to be done, with all that is needed to do it."}
 _EXPECTED: Final = {"type": "string", "description": "What the answer is to look like."}
 
 
 def member_tool(
-    mode: Mode, members: Mapping[str, Agent[Any]], open_member: Callable[..., Run], *, stream_events: bool
+    mode: Mode, members: Mapping[str, Agent[Any]], open_member: OpenMember, *, stream_events: bool
 ) -> Delegate:
     """Return the tool of a mode."""
     member = {"type": "string", "enum": [*members], "description": "The member's name."}
+    alone = asyncio.Lock()
+    """Held by the one whose answer is told as the team's: several that are handed the question answer in turn."""
 
     async def ask_one(member: str, ctx: RunContext[Any], task: str = "", expected_output: str = "") -> str:
         (response,) = await run_children(ctx)
         return told(name_of(member, members), response)
+
+    async def forward(member: str, ctx: RunContext[Any]) -> str:
+        async with alone:
+            return await ask_one(member, ctx)
 
     async def ask_all(task: str, ctx: RunContext[Any], expected_output: str = "") -> str:
         answers: list[str] = []
@@ -51,14 +58,14 @@ def member_tool(
 
     def open_one(run: Run, call: ToolExecution) -> list[Run]:
         name = name_of(call.tool_args["member"], members)
-        return [open_member(run, call, name, question(run) if mode == "route" else task_of(call))]
+        return [open_member(run, call, name, question(run) if mode == "route" else task_of(run, call))]
 
     def open_all(run: Run, call: ToolExecution) -> list[Run]:
-        return [open_member(run, call, name, task_of(call)) for name in members]
+        return [open_member(run, call, name, task_of(run, call)) for name in members]
 
     if mode == "route":
         return Delegate(
-            ask_one,
+            forward,
             name="forward_to_member",
             description="Hand the question to a member, whose answer is then the answer.",
             parameters={"properties": {"member": member}, "required": ["member"]},
@@ -105,21 +112,33 @@ def context_tool() -> Function:
 
 def name_of(given: str, members: Mapping[str, Agent[Any]]) -> str:
     """The name of the member that a model means. Raises `ToolError` listing those there are."""
-    known = {_plain(name): name for name in members}
-    known |= {_plain(member.agent_id): name for name, member in members.items() if member.agent_id}
-    name = given if given in members else known.get(_plain(given))
-    if name is None:
+    if given in members:
+        return given
+    plain = _plain(given)
+    fit = [name for name, member in members.items() if plain in (_plain(name), _plain(member.agent_id or name))]
+    if len(fit) != 1:
         raise ToolError(f"There is no member {given!r}; the members are: {', '.join(members)}")
-    return name
+    return fit[0]
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", " ", name).strip().casefold()
 
 
-def task_of(call: ToolExecution) -> str:
+def task_of(run: Run, call: ToolExecution) -> list[Message]:
+    """What a call hands on, with the images and the like that its run was asked about."""
     task, expected = call.tool_args.get("task") or "", call.tool_args.get("expected_output")
-    return f"{task}\n\nExpected output: {expected}" if expected else task
+    asked = question(run)
+    return [
+        Message(
+            role="user",
+            content=f"{task}\n\nExpected output: {expected}" if expected else task,
+            images=[image for message in asked for image in message.images or ()] or None,
+            audio=[audio for message in asked for audio in message.audio or ()] or None,
+            videos=[video for message in asked for video in message.videos or ()] or None,
+            files=[file for message in asked for file in message.files or ()] or None,
+        )
+    ]
 
 
 def question(run: Run) -> list[Message]:

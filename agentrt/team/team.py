@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from agentrt.agent import Agent
@@ -13,7 +13,7 @@ from agentrt.run.response import Out, ToolExecution
 from agentrt.run.run import Run
 from agentrt.storage.merge import copy_state
 from agentrt.team._prompt import context_of, interactions_of, leader_text
-from agentrt.team._tools import context_tool, member_tool
+from agentrt.team._tools import OpenMember, context_tool, member_tool
 
 
 class Team(Agent[Out]):
@@ -55,8 +55,8 @@ class Team(Agent[Out]):
         for member in self.members:
             if not isinstance(member, Agent):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
                 raise ConfigurationError(f"A team's members are agents and teams, not {member!r}")
-            name = member.name or member.agent_id
-            if name is None:
+            name = member.name or member.agent_id or ""
+            if not name.strip():
                 raise ConfigurationError(f"A team knows its members by name: give {member!r} one")
             if name in named:
                 raise ConfigurationError(f"Two members are called {name!r}; give one another name")
@@ -85,10 +85,12 @@ class Team(Agent[Out]):
             run.own_sections.append(context_of)
         return run
 
-    def _opener(self, members: Mapping[str, Agent[Any]]) -> Callable[..., Run]:
-        def open_member(run: Run, call: ToolExecution, name: str, input: str | list[Message]) -> Run:
+    def _opener(self, members: Mapping[str, Agent[Any]]) -> OpenMember:
+        def open_member(run: Run, call: ToolExecution, name: str, input: list[Message]) -> Run:
             member = members[name]
             changes: dict[str, Any] = {} if member.given("model") is not None else {"model": run.model}
+            if self.mode == "route" and member.response_model in (None, str):
+                changes["response_model"] = self.response_model  # its answer is the team's
             child = member.open_for(run, input, name=name, call=call, **changes)
             if self.enable_agentic_context:
                 child.own_sections.append(lambda _: context_of(run))

@@ -231,6 +231,23 @@ async def a_summary_ends_the_update_that_it_comes_of(open_db: OpenMemoryDb) -> N
 
 
 @_check
+async def a_summary_is_deleted_with_what_is_to_come_of_its_session(open_db: OpenMemoryDb) -> None:
+    db = open_db()
+    update = PendingUpdate(
+        update_id="r1-summary", kind="summary", user_id="ann", session_id="s", run_id="r1", material="…"
+    )
+    await db.queue(update)
+    await db.queue(_update())
+    for session_id, user_id in (("s", "ann"), ("s", "bob"), ("s", None), ("t", "ann")):
+        await db.save_summary(SessionSummary("short", session_id=session_id, user_id=user_id))
+    await db.delete_summary("s", "ann")
+    assert (await db.load_summary("s", "ann"), await db.list_updates(update.subject)) == (None, [])
+    assert len(await db.list_updates(_SUBJECT)) == 1
+    for session_id, user_id in (("s", "bob"), ("s", None), ("t", "ann")):
+        assert await db.load_summary(session_id, user_id) is not None
+
+
+@_check
 async def a_user_is_forgotten_with_all_there_is_and_nobody_else(open_db: OpenMemoryDb) -> None:
     db = open_db()
     for user_id in ("ann", "bob"):

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from inspect import Parameter as Inspected
 from typing import Annotated, Any, NotRequired, cast
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError, from_json, to_jsonable_python
 from typing_extensions import TypedDict
 
 from agentrt.errors import ToolArgumentsInvalid, ToolDefinitionError
@@ -61,11 +62,17 @@ class ParameterSchema:
             raise ToolArgumentsInvalid(self._complaint(tool, values, error)) from None
 
     def read(self, name: str, value: Any) -> Any:
-        """Return what one parameter takes `value` for, as plain data. Raises `ValueError` with what is wrong."""
+        """Return what one parameter takes `value` for, as plain data. A text may be JSON, as a user types a list.
+
+        Raises `ValueError` with what is wrong.
+        """
         adapter, _ = _adapter({name: self._fields[name]})
         try:
             return to_jsonable_python(_checked(adapter.validator.validate_python, {name: value}, set())[name])
         except ValidationError as error:
+            if isinstance(value, str):
+                with suppress(ValueError):
+                    return self.read(name, from_json(value))
             faults = error.errors(include_url=False, include_context=False, include_input=False)
             raise ValueError(
                 "; ".join(_where(fault["loc"][1:]) + fault["msg"] for fault in faults[:MAX_FAULTS])

@@ -110,7 +110,7 @@ class Printer:
                     self._speaks_for[item.run_id] = self._speaks_for.get(above, above)
             case RunPaused() | RunCompleted() | RunCancelled() | RunError() if self._is_own(item):
                 self._end(item)
-            case RunCompleted() if self._show_members_responses:
+            case RunCompleted() if self._show_members_responses and item.run_id not in self._speaks_for:
                 self._member_response(item)
             case BaseEvent() if not isinstance(item, CustomEvent):
                 pass  # an event that says nothing to a reader of the answer

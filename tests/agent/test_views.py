@@ -218,6 +218,22 @@ async def test_what_a_program_changes_in_the_state_is_given_to_the_next_run_of_t
     assert session is not None and session.state == second.session_state
 
 
+async def test_what_is_changed_while_a_run_is_paused_is_given_to_the_run_after_it() -> None:
+    @tool(requires_confirmation=True)
+    def count(session_state: dict[str, Any]) -> str:
+        session_state["n"] += 1
+        return "ok"
+
+    model = ScriptedModel(reply(tool_calls=[("count", {})]), "counted", "bye")
+    agent = Agent(model=model, tools=[count], session_state={"n": 0})
+    paused = await agent.arun("hi")
+    agent.session_state["note"] = "looked at"
+    paused.tools[0].confirmed = True
+    assert (await agent.acontinue_run()).session_state == {"n": 1}
+    assert agent.session_state == {"n": 1, "note": "looked at"}
+    assert (await agent.arun("go on")).session_state == {"n": 1, "note": "looked at"}
+
+
 async def test_a_change_of_the_state_is_given_once() -> None:
     agent = Agent(model=FunctionModel(echo), session_id="s", session_state={"n": 0})
     await agent.arun("hi")

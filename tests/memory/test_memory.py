@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from agentrt.errors import ConfigurationError, MemoryNotFound
 from agentrt.memory.base import UserMemory
 from agentrt.memory.db.sqlite import SqliteMemoryDb
 from agentrt.memory.memory import Memory
+from agentrt.run.response import RunStatus
 from agentrt.storage.sqlite import SqliteStorage
 from agentrt.testing import Gate, ScriptedModel, reply
 from tests.memory.kit import echo, note_all
@@ -60,6 +62,14 @@ async def test_memories_of_nobody_and_memories_of_nothing_are_errors():
         await memory.aadd_user_memory("Skis", user_id="")
     with pytest.raises(ConfigurationError, match="can't be empty"):
         await memory.aadd_user_memory("  ", user_id="ann")
+
+
+def test_what_is_no_database_or_no_memory_is_refused_by_name():
+    with pytest.raises(ConfigurationError, match=r"db is a database of memories, as SqliteMemoryDb.*, not S"):
+        Memory(db=SqliteStorage(db_file=":memory:"))  # pyright: ignore[reportArgumentType]  as users do
+    db: Any = SqliteMemoryDb(db_file=":memory:")
+    with pytest.raises(ConfigurationError, match=r"memory is a Memory, as Memory\(db=…\), not SqliteMemoryDb"):
+        Agent(model=echo(), memory=db, enable_user_memories=True).run("Hello", user_id="ann")
 
 
 def test_a_sync_run_leaves_an_update_that_a_sync_read_waits_for():
@@ -112,6 +122,7 @@ import asyncio, os
 from agentrt import Agent
 from agentrt.memory.db.sqlite import SqliteMemoryDb
 from agentrt.memory.memory import Memory
+from agentrt.storage.sqlite import SqliteStorage
 from agentrt.testing import Gate, FunctionModel, reply
 from tests.memory.kit import echo, note_all
 
@@ -121,7 +132,8 @@ async def answer(request):
     await asyncio.sleep({delay})
     return inner(request)
 memory = Memory(model=FunctionModel(answer), db=SqliteMemoryDb(db_file="memory.db"))
-agent = Agent(model=echo(), memory=memory, enable_user_memories=True, enable_session_summaries=True, session_id="s")
+agent = Agent(model=echo(), memory=memory, enable_user_memories=True, enable_session_summaries=True, session_id="s",
+              storage=SqliteStorage(db_file="runs.db"))
 """
 _ENDS = {
     "sync": 'agent.run("I ski", user_id="ann")',
@@ -129,7 +141,7 @@ _ENDS = {
     "async": 'asyncio.run(agent.arun("I ski", user_id="ann"))',
     "sync, briefly": 'import agentrt._sync as s; s.FINISH_S = 0.2; agent.run("I ski", user_id="ann")',
     "async, briefly": 'import agentrt._sync as s; s.FINISH_S = 0.2; asyncio.run(agent.arun("I ski", user_id="ann"))',
-    "killed": 'agent.run("I ski", user_id="ann"); os._exit(9)',
+    "killed": 'agent.run("I ski", user_id="ann"); os.kill(os.getpid(), 9)',
 }
 
 
@@ -161,7 +173,7 @@ async def test_an_update_that_never_ends_does_not_keep_a_process_alive(how: str,
 
 
 async def test_what_a_killed_process_left_is_taken_in_by_whoever_reads_next(tmp_path: Path):
-    assert await asyncio.to_thread(run_program, "killed", tmp_path, 10) == 9
+    assert await asyncio.to_thread(run_program, "killed", tmp_path, 10) == -9
     model = note_all()
     memory = Memory(model=model, db=SqliteMemoryDb(db_file=tmp_path / "memory.db"))
     async with asyncio.timeout(5):
@@ -171,18 +183,26 @@ async def test_what_a_killed_process_left_is_taken_in_by_whoever_reads_next(tmp_
 
 
 async def test_what_a_killed_process_left_is_known_to_the_users_next_run(tmp_path: Path):
-    assert await asyncio.to_thread(run_program, "killed", tmp_path, 10) == 9
+    assert await asyncio.to_thread(run_program, "killed", tmp_path, 10) == -9
     model = echo()
     memory = Memory(model=note_all(), db=SqliteMemoryDb(db_file=tmp_path / "memory.db"))
-    agent = Agent(model=model, memory=memory, enable_user_memories=True)
+    agent = Agent(
+        model=model,
+        memory=memory,
+        enable_user_memories=True,
+        enable_session_summaries=True,
+        storage=SqliteStorage(db_file=tmp_path / "runs.db"),
+    )
     async with asyncio.timeout(5):
-        await agent.arun("Hello", user_id="ann")
+        await agent.arun("Hello", user_id="ann", session_id="s")
     assert "I ski" in (model.last_request.messages[0].content or "")
+    _, killed = await agent.sessions.of_user("ann").aruns("s")
+    assert [update.status for update in killed.memory_updates] == [RunStatus.COMPLETED] * 2
     await agent.aclose()
 
 
 async def test_reading_does_not_wait_for_what_nobody_here_can_do(tmp_path: Path):
-    assert await asyncio.to_thread(run_program, "killed", tmp_path, 10) == 9
+    assert await asyncio.to_thread(run_program, "killed", tmp_path, 10) == -9
     memory = Memory(db=SqliteMemoryDb(db_file=tmp_path / "memory.db"))  # no model, and no agent's
     async with asyncio.timeout(5):
         assert await memory.aget_user_memories("ann") == []

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from agentrt import Agent
+from agentrt.memory.base import SessionSummary
 from agentrt.memory.memory import Memory
 from agentrt.memory.summarizer import SessionSummarizer
-from agentrt.models.base import ModelRequest
+from agentrt.models.base import Model, ModelRequest
+from agentrt.run.definition import RunDefinition
 from agentrt.storage.in_memory import InMemoryStorage
-from agentrt.testing import FunctionModel, ScriptedModel, reply
+from agentrt.testing import FunctionModel, Gate, ScriptedModel, reply
 from tests.memory.kit import all_text, echo, system_of
 
 
@@ -106,6 +109,33 @@ async def test_a_long_summary_is_cut_in_the_prompt():
     await memory.aclose()
 
 
+async def test_a_deleted_summary_is_told_no_more_and_not_made_again():
+    held = Gate()
+    memory = Memory(model=ScriptedModel("Tea.", reply("Tea and milk.", gate=held), "Short."))
+    agent = agent_with(memory)
+    model = agent.model
+    assert isinstance(model, FunctionModel)
+    await agent.arun("Tea", user_id="u1")
+    async with asyncio.timeout(5):
+        await agent.arun("Milk", user_id="u1")
+        await held.reached.wait()
+        await memory.adelete_session_summary("s", "u1")
+        held.open()
+        assert await summary(memory) is None
+        await agent.arun("Hello", user_id="u1")
+        await memory.aclose()
+    assert "Tea" not in system_of(model.last_request)
+
+
+def test_a_summary_is_read_and_deleted_from_code_that_is_not_async():
+    memory = Memory(model=ScriptedModel("Tea."))
+    agent_with(memory).run("Tea", user_id="u1")
+    found = memory.get_session_summary(session_id="s", user_id="u1")
+    assert found is not None and found.summary == "Tea."
+    memory.delete_session_summary("s", user_id="u1")
+    assert memory.get_session_summary(session_id="s", user_id="u1") is None
+
+
 async def test_the_update_tells_of_the_new_summary():
     memory = Memory(model=ScriptedModel("Short."))
     agent = agent_with(memory)
@@ -126,6 +156,20 @@ async def test_a_summarizer_can_be_instructed_or_replaced(how: str):
     await memory.aclose()
     system = system_of(model.last_request)
     assert told in system and ("You keep the summary" in system) is (how == "instructed")
+
+
+async def test_a_summarizer_can_be_another_one_altogether():
+    class Counting:
+        def definition(self, model: Model | str | None) -> RunDefinition[Any]:
+            return RunDefinition(model=echo())
+
+        def material(self, last: SessionSummary | None, messages: str) -> str:
+            return f"{last.summary if last else ''}*"
+
+    memory = Memory(summarizer=Counting())
+    for _ in range(2):
+        await agent_with(memory).arun("One", user_id="u1")
+    assert await summary(memory) == "You said: You said: **"
 
 
 async def test_the_agents_own_model_makes_it_when_there_is_no_other():

@@ -193,6 +193,24 @@ async def test_what_failed_is_not_tried_again_for_a_user_who_was_forgotten():
     assert "I ski" not in all_text(manager.last_request)
 
 
+async def test_an_update_does_not_bring_back_a_session_that_was_deleted():
+    held = Gate()
+    memory = Memory(model=FunctionModel(lambda request: reply("Nothing to note.", gate=held)))
+    agent = agent_with(memory)
+    sessions = agent.sessions.of_user("u1")
+    async with asyncio.timeout(5):
+        await agent.arun("One", user_id="u1", session_id="s")
+        await held.reached.wait()
+        memory.model = note_all()
+        await sessions.adelete("s")
+        held.open()
+        await memory.aclose()  # it has failed, for its run is gone
+        await agent.arun("Two", user_id="u1", session_id="t")
+        assert await texts(memory, "u1") == ["Two", "One"]
+        await memory.aclose()
+    assert [session.session_id for session in await sessions.alist()] == ["t"]
+
+
 # --- who waits, and who does not -------------------------------------------------------------------------------------
 
 

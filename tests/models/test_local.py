@@ -85,6 +85,15 @@ async def test_max_tokens_ends_the_answer_with_length():
     assert found.usage.output_tokens == 5
 
 
+async def test_an_answer_that_goes_round_in_circles_is_cut():
+    found = await ask(LocalModel(), user("Tell me a joke about tea."))
+
+    assert found.text.count("aye, ") > 20
+    assert found.finish.reason == "length"
+    assert found.usage is not None
+    assert found.usage.output_tokens < LocalModel().max_tokens / 2
+
+
 async def test_characters_of_several_tokens_arrive_whole():
     wanted = "日本語 😀 žluťoučký"
     output = OutputSpec(name="text", schema={"const": wanted})

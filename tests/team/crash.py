@@ -14,7 +14,10 @@ import signal
 import sqlite3
 import sys
 import traceback
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
+from io import StringIO
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from agentrt import Agent, RunContext, Team, tool
@@ -22,7 +25,9 @@ from agentrt.models.base import ModelRequest
 from agentrt.run.events import RunEvent
 from agentrt.run.response import RunResponse
 from agentrt.runtime import Runtime
+from agentrt.storage import postgres, sqlite  # noqa: F401  so that forks need not import them
 from agentrt.storage.base import Storage
+from agentrt.storage.in_memory import InMemoryStorage
 from agentrt.testing import FunctionModel, reply
 from tests.crash.databases import open_storage
 from tests.team.kit import ask
@@ -200,8 +205,19 @@ async def do(task: Task) -> None:
     await storage.aclose()
 
 
+async def rehearse() -> None:
+    """Do once what forks will do, so that they need not load and make again what it takes."""
+    storage = InMemoryStorage()
+    with TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+        world = World(f"{folder}/world.db")
+        task = Task("start", "", world.file, "run")
+        await start(task, storage, world)
+        print(json.dumps(await describe(task, storage, world)))
+
+
 def serve() -> None:
     """Read tasks with the file for what they print, a line each; answer with the exit code."""
+    asyncio.run(rehearse())
     for line in sys.stdin:
         given = json.loads(line)
         pid = os.fork()

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import pytest
 
@@ -20,6 +21,9 @@ from tests.team.crash import Task, task_line
 ROOT = Path(__file__).parents[2]
 KILLED = -9
 ENDS = ("RunCompleted", "RunError", "RunCancelled")
+WORKERS = 3
+MOST = 61
+"""More writes than a run makes; how many those are depends on which of its steps are stored together."""
 
 
 class Processes:
@@ -27,6 +31,7 @@ class Processes:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._numbers = folder, itertools.count()
+        folder.mkdir()
         self._server = subprocess.Popen(
             [sys.executable, "-m", "tests.team.crash"],
             stdin=subprocess.PIPE,
@@ -46,18 +51,14 @@ class Processes:
         assert code in (0, KILLED), text
         return code, [json.loads(line) for line in text.splitlines()]
 
-    def end(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         assert self._server.stdin is not None and self._server.stdout is not None
         self._server.stdin.close()
         self._server.wait(10)
         self._server.stdout.close()
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    processes = Processes(tmp_path)
-    yield processes
-    processes.end()
 
 
 def check(found: dict[str, Any], read: list[dict[str, Any]]) -> None:
@@ -112,43 +113,65 @@ def text_of(lines: Iterator[dict[str, Any]]) -> str:
     return done
 
 
-def kill_at_writes(
-    processes: Processes, url: str, folder: Path, *, first: int = 1, step: int = 1, again: int = 0
-) -> int:
-    """Kill the first process at these writes, and with `again` also the second one, at every `again`th of its own.
+class Kill(NamedTuple):
+    """The first process is killed at this write; with `second`, so is the one that goes on, at that one of its own."""
 
-    Returns how many writes a whole run makes.
-    """
-    for write in itertools.count(first, step):
-        for when in ("before", "after"):
-            for second in itertools.count(1, again) if again else (0,):
-                name = f"{write}-{when}-{second}"
-                task = Task("start", url, str(folder / f"{name}.db"), name, write, when)
-                code, read = processes.do(task)
-                if code == 0:
-                    return write
-                after = read[-1]["cursor"] if read else ""
-                going_on = replace(task, how="recover", write=0, after=after)
-                if second and processes.do(replace(going_on, write=second))[0] == 0:
-                    break  # it had no such write
-                _, said = processes.do(going_on)
-                if write == 1 and when == "before":
-                    assert said[-1]["stored"] is None
-                else:
-                    check(said[-1], read)
-    raise AssertionError
+    write: int
+    when: str
+    second: int = 0
+
+
+def happened(kill: Kill, processes: Processes, url: str, folder: Path) -> bool:
+    """Kill, go on, and check. False when the first process made no such write."""
+    name = "-".join(map(str, kill))
+    task = Task("start", url, str(folder / f"{name}.db"), name, kill.write, kill.when)
+    code, read = processes.do(task)
+    if code == 0:
+        return False
+    going_on = replace(task, how="recover", write=0, after=read[-1]["cursor"] if read else "")
+    if kill.second:
+        processes.do(replace(going_on, write=kill.second))
+    _, said = processes.do(going_on)
+    if kill[:2] == (1, "before"):
+        assert said[-1]["stored"] is None
+    else:
+        check(said[-1], read)
+    return True
+
+
+def go_through(kills: list[Kill], kind: str, folder: Path) -> int:
+    """Returns how many of the kills happened. Several go on at once, each in a database of its own."""
+    todo = iter(kills)
+
+    def work(url: str, own: Path) -> int:
+        with Processes(own / "out") as processes:
+            return sum(happened(kill, processes, url, own) for kill in todo)
+
+    folders = [folder / str(number) for number in range(min(WORKERS, len(kills)))]
+    for own in folders:
+        own.mkdir()
+    urls = [new_url(kind, own) for own in folders]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return sum(pool.map(work, urls, folders))
+
+
+BOTH = ("before", "after")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_at_some_writes(kind: str, processes: Processes, tmp_path: Path) -> None:
-    assert kill_at_writes(processes, new_url(kind, tmp_path), tmp_path, first=9, step=17) > 20
+def test_killed_at_some_writes(kind: str, tmp_path: Path) -> None:
+    assert go_through([Kill(write, when) for write in (9, 24, 39) for when in BOTH], kind, tmp_path) == 6
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("first", "step", "again"), [(1, 1, 0), (2, 5, 4)])
-def test_killed_at_every_write_and_again(
-    kind: str, first: int, step: int, again: int, processes: Processes, tmp_path: Path
-) -> None:
-    assert kill_at_writes(processes, new_url(kind, tmp_path), tmp_path, first=first, step=step, again=again) > 20
+@pytest.mark.timeout(300)
+def test_killed_at_every_write(tmp_path: Path) -> None:
+    assert go_through([Kill(write, when) for write in range(1, MOST) for when in BOTH], "sqlite", tmp_path) > 80
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("kind", "step"), [("sqlite", 1), ("postgres", 2)])
+def test_killed_again_while_going_on(kind: str, step: int, tmp_path: Path) -> None:
+    kills = [Kill(write, BOTH[write // step % 2], 1 + write * 7 % 30) for write in range(2, MOST, step)]
+    assert go_through(kills, kind, tmp_path) > 40 // step

@@ -167,12 +167,18 @@ def test_what_is_left_out_is_not_asked_for_again() -> None:
     assert tool(requires_user_input=True)(order).validate_user_input({"seats": 4}) == {"seats": 4}
 
 
+def test_a_user_may_type_a_list_as_json() -> None:
+    given = tool(requires_user_input=True)(order).validate_user_input({"dishes": '["soup", "cake"]'})
+    assert given == {"dishes": ["soup", "cake"]}
+
+
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
         ("seats", "many", "Tool 'order', field 'seats': int expected, not many"),
         ("seats", 12, "less than or equal to 8"),
         ("day", "monday", "should be 'friday' or 'saturday'"),
+        ("dishes", "soup and cake", "field 'dishes': list expected, not soup and cake"),
         ("dishes", ["soup", 3, {}], "field 'dishes': list expected, not .*at 2: Input should be a valid string"),
         ("until", "soon", "field 'until'"),
         ("price", 3, "Tool 'order' has no field 'price' for a user; it has 'day', 'seats'"),

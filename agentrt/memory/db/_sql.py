@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from agentrt.memory.base import MemoryDb, PendingUpdate, SessionSummary, UserMemory, new_memory_id
+from agentrt.memory.base import MemoryDb, PendingUpdate, SessionSummary, UserMemory, new_memory_id, subject_of
 from agentrt.storage._sql import Tables, from_micros, to_micros
 from agentrt.storage.codec import clean_text
 
@@ -74,6 +74,9 @@ class MemorySql(Tables):
             "ON CONFLICT (session_id, user_id) DO UPDATE SET updated_at = excluded.updated_at, "
             "summary = excluded.summary"
         )
+
+        self.delete_summary = named("DELETE FROM {t}_summaries WHERE session_id = ? AND user_id = ?")
+        self.delete_updates = named("DELETE FROM {t}_updates WHERE subject = ?")
 
         self.queue = named(
             "INSERT INTO {t}_updates (update_id, subject, kind, user_id, session_id, run_id, created_at, attempts, "
@@ -164,6 +167,13 @@ class SqlMemoryDb(MemoryDb):
                 (sql.save_summary, (summary.session_id, subject, updated, clean_text(summary.summary))),
                 (sql.delete_update, (update_id or "",)),
             ],
+            subject=subject,
+        )
+
+    async def delete_summary(self, session_id: str, user_id: str | None) -> None:
+        subject = subject_of("summary", user_id, session_id)
+        await self._run(
+            [(self._sql.delete_summary, (session_id, user_id or "")), (self._sql.delete_updates, (subject,))],
             subject=subject,
         )
 

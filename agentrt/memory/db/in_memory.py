@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agentrt.memory.base import MemoryDb, PendingUpdate, SessionSummary, UserMemory, new_memory_id
+from agentrt.memory.base import MemoryDb, PendingUpdate, SessionSummary, UserMemory, new_memory_id, subject_of
 
 
 class InMemoryMemoryDb(MemoryDb):
@@ -64,6 +64,12 @@ class InMemoryMemoryDb(MemoryDb):
         with self._lock:
             self._summaries[summary.session_id, summary.user_id] = replace(summary)
             self._updates.pop(update_id or "", None)
+
+    async def delete_summary(self, session_id: str, user_id: str | None) -> None:
+        subject = subject_of("summary", user_id, session_id)
+        with self._lock:
+            self._summaries.pop((session_id, user_id), None)
+            self._updates = {id: update for id, update in self._updates.items() if update.subject != subject}
 
     async def forget(self, user_id: str) -> None:
         with self._lock:
