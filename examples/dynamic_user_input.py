@@ -31,7 +31,7 @@ def fill(response: RunResponse) -> None:
                 print(f"{field.name}: {field.value}")
 
 
-agent = Agent(tools=[Emails(), UserControlFlowTools()], markdown=True)
+agent = Agent(tools=[UserControlFlowTools(), Emails()], markdown=True)
 
 response = agent.run("Ask me for the values of an email.")
 while response.is_paused:

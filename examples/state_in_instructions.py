@@ -8,7 +8,7 @@ agent = Agent(
     instructions=[
         "The user is called {user_name} and lives in {city}.",
         "The shop {shop} is open from {opening_hours}.",  # what is not in the state may be in the dependencies
-        'An order looks like {{"tea": 1}}, and {unknown} stays as it is. Answer in one sentence.',
+        'These stay: {"tea": 1}, {unknown}, and {{city}} with one brace less. Answer in one sentence.',
     ],
     add_state_in_messages=True,
 )

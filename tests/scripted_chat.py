@@ -24,6 +24,7 @@ SAMPLES: dict[str, Any] = {
     "number": 3,
     "order": "17",
     "seconds": 0.01,
+    "symbol": "NVDA",
     "user_input_fields": [{"field_name": "wish", "field_type": "str", "field_description": "What do you want?"}],
     "what": "tea",
 }
@@ -39,7 +40,7 @@ def answer(request: Request) -> Reply:
         arguments = json.dumps(sample(tool["parameters"], tool["parameters"].get("$defs", {})))
         whole = completion(tool_calls=[{"id": "call_1", "name": tool["name"], "arguments": arguments}])
     elif "response_format" in body:
-        schema = body["response_format"]["json_schema"]["schema"]
+        schema = _schema(body)
         whole = completion(json.dumps(sample(schema, schema.get("$defs", {}))))
     else:
         whole = completion(f"I was told: {last['content']}")
@@ -58,6 +59,15 @@ def streamed(whole: dict[str, Any]) -> Reply:
 def _named(tools: list[dict[str, Any]], question: str) -> dict[str, Any]:
     words = set(question.lower().replace("?", " ").split())
     return next((tool for tool in tools if words & set(tool["name"].lower().split("_"))), tools[0])
+
+
+def _schema(body: dict[str, Any]) -> dict[str, Any]:
+    """What the answer is to be: of the request's own schema, or, for its JSON mode, of the one in the prompt."""
+    form = body["response_format"]
+    if form["type"] == "json_schema":
+        return form["json_schema"]["schema"]
+    told = body["messages"][0]["content"]
+    return json.loads(told.partition("JSON schema, and nothing else:\n")[2].partition("\n")[0])
 
 
 def sample(schema: dict[str, Any], defs: dict[str, Any], name: str = "") -> Any:

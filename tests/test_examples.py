@@ -84,12 +84,48 @@ def test_events(run: Run) -> None:
 
 def test_session_state(run: Run) -> None:
     lines = run("session_state.py").splitlines()
-    told = [line for line in lines if line.startswith(("Ada: ", "Bob: "))]
-    assert told == [
+    assert [line for line in lines if line.startswith(("Ada: ", "Bob: "))] == [
         "Ada: {'shopping_list': ['milk']}",
-        "Bob: {'shopping_list': ['butter', 'milk']}",
+        "Bob: {'shopping_list': ['milk']}",
         "Ada: {'shopping_list': ['milk', 'milk']}",
     ]
+
+
+def test_shopping_list(run: Run, scripted: Server) -> None:
+    lines = run("shopping_list.py").splitlines()
+    assert [line for line in lines if line.startswith("State: ")] == [
+        "State: {'shopping_list': ['milk']}",
+        "State: {'shopping_list': ['milk']}",
+        "State: {'shopping_list': []}",
+        "State: {'shopping_list': []}",
+    ]
+    assert "It holds: ['milk']" in scripted.bodies[2]["messages"][0]["content"]
+    assert "Nothing is on it" in str(scripted.bodies[-1]["messages"][-1])
+
+
+def test_state_in_instructions(run: Run, scripted: Server) -> None:
+    assert run("state_in_instructions.py").endswith("user: Say {city}\n assistant: I was told: Say {city}\n")
+    told = scripted.bodies[0]["messages"][0]["content"]
+    assert "called John and lives in Oslo" in told
+    assert "The Tea House is open from 9 to 5" in told
+    assert 'These stay: {"tea": 1}, {unknown}, and {city} with' in told
+
+
+def test_state_on_run(run: Run, scripted: Server) -> None:
+    assert [line for line in run("state_on_run.py").splitlines() if "-1: " in line] == [
+        "john-1: {'user_name': 'John', 'age': 30}",
+        "jane-1: {'user_name': 'Jane', 'age': 25}",
+        "john-1: {'user_name': 'John', 'age': 31}",
+    ]
+    assert "called Jane and is 25 years old" in scripted.bodies[3]["messages"][0]["content"]
+
+
+def test_stored_state(run: Run) -> None:
+    first, second = run("stored_state.py"), run("stored_state.py")
+    assert first.startswith("Found: {'shopping_list': ['milk'], 'visits': 0}\n")
+    assert first.endswith("Left: {'shopping_list': ['milk'], 'visits': 1}\n")
+    assert second.startswith("Found: {'shopping_list': ['milk'], 'visits': 1}\n")
+    assert second.endswith("Left: {'shopping_list': ['milk'], 'visits': 2}\n")
 
 
 def test_tools(run: Run) -> None:
@@ -124,12 +160,24 @@ def test_confirmation(run: Run, typed: str, result: str) -> None:
     assert result in out.splitlines()[-1]
 
 
+@pytest.mark.parametrize(("typed", "result"), [("y\n", "There is no such file"), ("n\n", "rejected this call")])
+def test_toolkit_confirmation(run: Run, typed: str, result: str) -> None:
+    listed, _, deleted = run("toolkit_confirmation.py", typed).partition("delete_file({'name': 'milk'})? [y/N] ")
+    assert listed.startswith("""['["notes.txt", "old.txt"]']\n""")
+    assert result in deleted
+
+
 def test_user_input(run: Run) -> None:
-    out = run("user_input.py", "12 High Street\na few\n2\nsun\n")
-    assert "body: some body\naddress (str): Where it goes. copies (int): How many of it. Tool 'send_letter', " in out
+    out = run("user_input.py", "12 High Street\na few\n2\n")
+    assert out.startswith("body: some body\naddress (str): Where it goes. copies (int): How many of it. Tool ")
     assert "field 'copies': int expected, not a few" in out
-    assert "2 letters to 12 High Street are on their way: some body\nwish (str): What do you want? " in out
-    assert out.endswith('I was told: {"wish": "sun"}\n')
+    assert "send_letter: 2 letters to 12 High Street are on their way: some body\n" in out
+
+
+def test_dynamic_user_input(run: Run) -> None:
+    out = run("dynamic_user_input.py", "sun\n")
+    assert out.startswith("wish (str): What do you want? ")
+    assert 'I was told: {"wish": "sun"}' in out
 
 
 def test_external_execution(run: Run) -> None:
@@ -144,10 +192,47 @@ def test_reasoning_tools(run: Run) -> None:
     assert out.endswith("- some title (None)\n")
 
 
+def test_finance_agent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")  # nobody is there
+    out = run("finance_agent.py")
+    assert "get_current_stock_price: failed: Yahoo Finance could not be reached" in out
+
+
+def test_research_team(run: Run) -> None:
+    out = run("research_team.py")
+    assert "Response of reporter: I was told: " in out
+    assert out.endswith("Asked: reporter\n")
+
+
+def test_metrics(run: Run) -> None:
+    lines = run("metrics.py").splitlines()
+    assert [re.sub(r"\d+\.\d+", "0.0", line) for line in lines] == [
+        "call 1: 15 tokens, 0.0 s to the first token, 0.0 s in all",
+        "call 2: 15 tokens, 0.0 s to the first token, 0.0 s in all",
+        "get_weather: 0.0 s",
+        "2 calls: 24 tokens in, 6 out (0 from a cache, 0 for reasoning), 0.0 s",
+        "$0.0 of the budget are used",
+    ]
+    assert lines[-1].startswith("$0.000096 ")
+
+
 def test_chat_history(run: Run, scripted: Server) -> None:
-    assert run("chat_history.py").endswith("8 messages so far\n")
-    assert run("chat_history.py").endswith("16 messages so far\n")
-    assert "My favourite colour is teal." in str(scripted.bodies[-1]["messages"][:-4])
+    out = run("chat_history.py")
+    assert "{'role': 'user', 'content': 'What is the capital of France?'}\n" in out
+    assert "What is the capital of France?" in str(scripted.bodies[-1]["messages"][:-4])
+
+
+def test_stored_chat(run: Run, scripted: Server) -> None:
+    assert run("stored_chat.py").endswith("6 messages so far\n")
+    asked = len(scripted.bodies)
+    assert run("stored_chat.py").endswith("12 messages so far\n")
+    assert "What is the capital of France?" in str(scripted.bodies[asked]["messages"][:-1])
+
+
+def test_session_summary(run: Run) -> None:
+    first, second = re.findall(r"^In short: (.*)", run("session_summary.py"), re.MULTILINE)
+    assert first.startswith("I was told: ")
+    assert second.startswith("I was told: ")
 
 
 def test_agentic_memory(run: Run) -> None:
@@ -183,6 +268,11 @@ def test_nightly_job(scripted: Server) -> None:
 
 def test_typed_output(run: Run) -> None:
     assert run("typed_output.py").splitlines() == ["bug: some title (urgent)", "['some text', 'some text']"]
+
+
+def test_json_mode(run: Run, scripted: Server) -> None:
+    assert run("json_mode.py").count("name='milk',") == 2
+    assert [body["response_format"]["type"] for body in scripted.bodies] == ["json_schema", "json_object"]
 
 
 def test_movie_script(run: Run) -> None:

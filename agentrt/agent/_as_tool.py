@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def agent_tool(agent: Agent[Any], name: str | None, description: str | None, options: dict[str, Any]) -> Delegate:
     """Return the tool that `Agent.as_tool` describes. Raises `ConfigurationError` for an agent without a name."""
     called = agent.name or agent.agent_id or name
-    if called is None:
-        raise ConfigurationError(f"A tool has a name: give {agent!r} one, or as_tool(name=…)")
+    name = name or re.sub(r"[^a-zA-Z0-9_-]+", "_", called or "").strip("_").lower()[:64]
+    if not called or not name:
+        raise ConfigurationError(f"A tool has a name, of ASCII letters: give {agent!r} one, or as_tool(name=…)")
 
     async def ask(task: str, ctx: RunContext[Any]) -> str:
         (response,) = await run_children(ctx)
@@ -31,7 +32,7 @@ def agent_tool(agent: Agent[Any], name: str | None, description: str | None, opt
 
     return Delegate(
         ask,
-        name=name or re.sub(r"[^a-zA-Z0-9_-]+", "_", called).strip("_").lower()[:64],
+        name=name,
         description=description or about(agent) or f"Hand a task to {called}, and get the answer.",
         open_runs=open_runs,
         **options,

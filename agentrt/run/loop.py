@@ -207,7 +207,7 @@ def _stopped_by_tool(run: Run) -> bool:
             results.append(member.content if member is not None else execution.result)
     if results:
         run.stop_reason = "tool"
-        run.response.content = results[0] if len(results) == 1 else "\n\n".join(map(to_text, results))
+        run.response.content = results[0] if len(results) == 1 else "\n\n".join(to_text(result) for result in results if result)
     return bool(results)
 
 

@@ -12,7 +12,15 @@ from typing import Any, Generic, Self
 
 import anyio
 
-from agentrt.run.events import INTERMEDIATE, BaseEvent, DeltaEvent, OutputPartial, RunContent, RunEvent
+from agentrt.run.events import (
+    INTERMEDIATE,
+    BaseEvent,
+    DeltaEvent,
+    OutputPartial,
+    RunCompleted,
+    RunContent,
+    RunEvent,
+)
 from agentrt.run.loop import drive
 from agentrt.run.response import CancelMode, Out, RunResponse
 from agentrt.run.run import Run
@@ -149,14 +157,21 @@ class RunStream(Generic[Out]):
         return (await self.result()).text()
 
     async def text_deltas(self) -> Any:
-        """Yield the answer's pieces: of this run, and of the member whose answer is its own; none of other runs'."""
+        """Yield the answer's pieces: of this run, and of the member whose answer is its own; none of other runs'.
+
+        An answer that is a tool's result, and was not streamed, is the last piece.
+        """
         speaker = ""
         async for event in self:
-            if isinstance(event, RunContent) and (event.run_id == self.run_id or _speaks(event.run_id, self._run)):
+            own = event.run_id == self.run_id
+            if isinstance(event, RunContent) and (own or _speaks(event.run_id, self._run)):
                 if speaker not in ("", event.run_id):
                     yield "\n\n"
                 speaker = event.run_id
                 yield event.content
+            elif isinstance(event, RunCompleted) and own and event.response.stop_reason == "tool":
+                if speaker in ("", self.run_id):
+                    yield "\n\n" * bool(speaker) + event.response.text()
 
     async def run_to_end(self) -> RunResponse[Out]:
         """Return the response; when the waiting task is cancelled, the run is, too."""

@@ -45,16 +45,12 @@ class Unknown(Exception):
 
 
 class Transaction:
-    """A transaction under way. Its first statement is to set `number`, by `txid_current()`.
-
-    `ending` is what ends it: one round trip, with what takes no values and may be done last.
-    """
+    """A transaction under way. Its first statement is to set `number`, by `txid_current()`."""
 
     def __init__(self, connection: Connection) -> None:
         self.fetch: Callable[..., Awaitable[list[Any]]] = connection.fetch
         self.fetchrow: Callable[..., Awaitable[Any]] = connection.fetchrow
         self.number = 0
-        self.ending = "COMMIT"
 
 
 @dataclass(slots=True, eq=False)
@@ -104,7 +100,7 @@ class LoopPool:
             transaction = Transaction(connection)
             result = await body(transaction)
             try:
-                await connection.execute(transaction.ending)
+                await connection.execute("COMMIT")
             except FAILURES as error:
                 if not (isinstance(error, TimeoutError) or is_lost(error) or _is_gone(connection)):
                     raise

@@ -47,6 +47,20 @@ class PostgresSql(PostgresTables, Sql):
         self._commits: dict[str, str] = {}
         named = self._named
         self.keep_run = named("SELECT run_id FROM {t}_runs WHERE run_id = $1")
+        # all of it at once, for a session whose state stays as it is; returns the run's number, the state, the history
+        self.begin = named(
+            f"WITH entered AS ({self.enter_session} RETURNING run_count * $4 AS number, state), "
+            "run AS (INSERT INTO {t}_runs (run_id, session_id, number, status, user_id, agent_id, parent_run_id, "
+            "last_seq, created_at, updated_at, input, messages, base_state, owner, epoch, lease_until) "
+            "SELECT $7::text, $1, number, $8::text, $2, $3, $9::text, $10::bigint, $5, $6, $11::text, $12::text, "
+            "state, $13::text, 1, {now} + $14::bigint FROM entered) "
+            f"SELECT number, state, {_history('$1', '$15::bigint')} FROM entered"
+        )
+        # the same, of a run that was begun: by this owner at this time, and not gone on with
+        self.begun = named(
+            f"SELECT number, base_state, {_history('run.session_id', '$4::bigint', 'AND number < run.number')} "
+            "FROM {t}_runs AS run WHERE run_id = $1 AND owner = $2 AND created_at = $3 AND epoch = 1"
+        )
         self.enter = f"{self.enter_session} RETURNING run_count, state, txid_current()"
         # the run, and the session's state if it has changed; returns who drives the session, if asked, and the history
         self.open_run = named(
@@ -108,21 +122,24 @@ class PostgresSql(PostgresTables, Sql):
             f"WITH steps AS ({gone % 'steps'}), events AS ({gone % 'events'}), deltas AS ({gone % 'deltas'}) "
             "DELETE FROM {t} WHERE session_id = $1"
         )
-        # deltas older than $1 and facts older than $2, of up to $3 runs each; returns how many, and of how many runs
-        old = "SELECT run_id FROM {t}_runs WHERE %sended_at <= {now} - %s::bigint LIMIT $3 FOR UPDATE SKIP LOCKED"
-        any_of = "run_id IN (SELECT run_id FROM quiet UNION SELECT run_id FROM old)"
-        self.tidy = named(
-            f"WITH quiet AS ({old % ('has_deltas = 1 AND ', '$1')}), old AS ({old % ('', '$2')}), "
-            "events AS (DELETE FROM {t}_events WHERE run_id IN (SELECT run_id FROM old) RETURNING 1), "
-            f"deltas AS (DELETE FROM {{t}}_deltas WHERE {any_of} RETURNING 1), "
-            "runs AS (UPDATE {t}_runs SET has_deltas = NULL, ended_at = CASE WHEN run_id IN (SELECT run_id FROM old) "
-            f"THEN NULL ELSE ended_at END WHERE {any_of} RETURNING 1) "
-            "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM deltas), (SELECT count(*) FROM runs)"
+        # returns how many facts and deltas it has deleted, and of how many runs
+        self.tidy = (
+            f"WITH {self.tidying('$1', '$2', '$3')} SELECT (SELECT count(*) FROM old_events) + "
+            "(SELECT count(*) FROM old_deltas), (SELECT count(*) FROM tidied)"
         )
 
-    def tidy_and_commit(self, *values: int) -> str:
-        """The end of a transaction that also tidies, given what `tidy` takes."""
-        return re.sub(r"\$(\d)", lambda at: str(values[int(at[1]) - 1]), self.tidy) + "; COMMIT"
+    def tidying(self, deltas_age: str, events_age: str, limit: str) -> str:
+        """What deletes deltas and facts that are so old, of up to `limit` runs each, within a statement."""
+        old = f"SELECT run_id FROM {{t}}_runs WHERE %sended_at <= {{now}} - %s::bigint LIMIT {limit} "
+        old += "FOR UPDATE SKIP LOCKED"
+        any_of = "run_id IN (SELECT run_id FROM quiet UNION SELECT run_id FROM old)"
+        return self._named(
+            f"quiet AS ({old % ('has_deltas = 1 AND ', deltas_age)}), old AS ({old % ('', events_age)}), "
+            "old_events AS (DELETE FROM {t}_events WHERE run_id IN (SELECT run_id FROM old) RETURNING 1), "
+            f"old_deltas AS (DELETE FROM {{t}}_deltas WHERE {any_of} RETURNING 1), "
+            "tidied AS (UPDATE {t}_runs SET has_deltas = NULL, ended_at = CASE WHEN run_id IN (SELECT run_id FROM old) "
+            f"THEN NULL ELSE ended_at END WHERE {any_of} RETURNING 1)"
+        )
 
     def news_key(self, run_id: str) -> str:
         """What a notice says of a run: short, as a notice has little room."""
@@ -130,11 +147,19 @@ class PostgresSql(PostgresTables, Sql):
         return hashlib.blake2b(place, digest_size=12).hexdigest()
 
     def commit(
-        self, change: RunChange, columns: dict[str, Any], rows: CommitRows, state: str | None
+        self,
+        change: RunChange,
+        columns: dict[str, Any],
+        rows: CommitRows,
+        state: str | None,
+        *,
+        base: str | None = None,
+        tidying: str | None = None,
     ) -> tuple[str, list[Any]]:
         """The statement for a change and its values: it returns one row, or none where the run is not to be changed.
 
-        `columns` is what it writes into the run's row; `state` the session's new state, None when that stays as it is.
+        `columns` is what it writes into the run's row; `state` the session's new state, None when that stays as it is;
+        `base` the stored one without which nothing is done. `tidying` is done along with it.
         """
         if columns and rows.seqs:
             columns = {**columns, "last_seq": rows.seqs[-1]}
@@ -154,7 +179,14 @@ class PostgresSql(PostgresTables, Sql):
         if ends and rows.numbers:  # they would not stay, but are not to be there already
             taken = f"number = ANY({put(rows.numbers)}::bigint[])"
             run.append(f"NOT EXISTS (SELECT 1 FROM {{t}}_steps WHERE run_id = ${len(columns) + 1} AND {taken})")
-        parts = [f"run AS ({' AND '.join(run)} {'RETURNING run_id' if columns else 'FOR NO KEY UPDATE'})"]
+        parts = [tidying] if tidying is not None else []
+        if base is not None:  # the session is locked before the run
+            parts.append(
+                f"session_before AS (SELECT 1 FROM {{t}} WHERE session_id = {put(change.session_id)} "
+                f"AND COALESCE(state, '{{}}') = {put(base)} FOR UPDATE)"
+            )
+            run.append("EXISTS (SELECT 1 FROM session_before)")
+        parts.append(f"run AS ({' AND '.join(run)} {'RETURNING run_id' if columns else 'FOR NO KEY UPDATE'})")
         if state is not None:
             parts.append(
                 f"session AS (UPDATE {{t}} SET state = {put(state)}, updated_at = {put(rows.now)} "

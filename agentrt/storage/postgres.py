@@ -110,7 +110,7 @@ class PostgresStorage(Storage):
     ) -> None:
         self._sql = PostgresSql(check_table_name(table_name), schema)
         self._keep_events = round(keep_events_days * _DAY)
-        self._tidy_and_commit = self._sql.tidy_and_commit(_DELTAS_KEPT, self._keep_events, _TIDIED)
+        self._tidying = self._sql.tidying(str(_DELTAS_KEPT), str(self._keep_events), str(_TIDIED))
         self._client = PostgresClient(
             self._sql,
             "PostgresStorage",
@@ -151,6 +151,10 @@ class PostgresStorage(Storage):
         texts = (dumps(run.input, "input", media=media), dump_messages(run.messages, media=media))
         lease = (run.owner, round(lease_s * _SECOND))
         initial, given = copy_state(initial_state or {}), copy_state(given_state or {})
+        here = await self._loops.here()
+        if not (initial or given or alone or media):
+            values = (*entered, run.run_id, who[0], *who[3:5], *texts, *lease, history_runs)
+            return await self._begin_at_once(here.pool, run, values)
 
         async def work(transaction: Transaction) -> tuple[int, str | None, list[str | None], dict[str, bytes]]:
             row = await transaction.fetchrow(sql.enter, *entered)
@@ -171,8 +175,32 @@ class PostgresStorage(Storage):
             await self._keep_media(transaction, run.session_id, media)
             return number, state, history, await self._read_media([history], transaction)
 
-        here = await self._loops.here()
         number, state, history, found = await here.pool.transact(work, run_id=run.run_id)
+        return Opening(state=loads(state) if state else {}, history=histories(history, found), number=number)
+
+    async def _begin_at_once(self, pool: LoopPool, run: StoredRun, values: tuple[Any, ...]) -> Opening:
+        """One statement, which may be repeated: a run that is there already is either its own or refuses it."""
+        sql, own = self._sql, (run.run_id, run.owner, to_micros(run.created_at), values[-1])
+        is_first = True
+
+        async def work(connection: Connection) -> Any:
+            nonlocal is_first
+            was_first, is_first = is_first, False
+            try:
+                row = await connection.fetchrow(sql.begin, *values)
+            except (asyncpg.UniqueViolationError, TimeoutError) as error:
+                is_there = isinstance(error, asyncpg.UniqueViolationError)
+                row = None if is_there and was_first else await connection.fetchrow(sql.begun, *own)
+                if row is None and is_there:
+                    raise RunBusy(f"There is a run {run.run_id!r} already") from error
+                if row is None:
+                    raise
+            if row is None:
+                raise SessionAccessDenied(f"Session {run.session_id!r} belongs to another user")
+            return row
+
+        number, state, history = await pool.once(work, run_id=run.run_id)
+        found = await self._read_media([history])
         return Opening(state=loads(state) if state else {}, history=histories(history, found), number=number)
 
     async def commit(self, change: RunChange) -> Committed:
@@ -192,13 +220,15 @@ class PostgresStorage(Storage):
 
         here = await self._loops.here()
         is_terminal = change.status is not None and change.status.is_terminal
-        if change.state is None and not is_terminal:
-            only = rows(Committed())
-            if only.seqs or only.numbers or change.expect is None:
-                await self._commit_at_once(here.pool, change, columns, only, media)
-                return Committed()
+        tidying = self._tidying if is_terminal else None
         # a copy, as the run goes on changing its own
         state = StateChange(base=change.state.base, mine=copy_state(change.state.mine)) if change.state else None
+        only = rows(Committed())
+        # what can be told again from what it has stored
+        if only.seqs or (state is None and not is_terminal and (only.numbers or change.expect is None)):
+            texts = (dumps(state.base), dumps(state.mine)) if state is not None else None
+            if await self._commit_at_once(here.pool, change, columns, only, media, texts, tidying):
+                return Committed(state=state.mine if state is not None else None)
 
         async def work(transaction: Transaction) -> Committed:
             new_state, committed = None, Committed()
@@ -209,7 +239,7 @@ class PostgresStorage(Storage):
             elif media or change.epoch is None:  # else nobody adds to the run beside its owner, who does so in turn
                 await self._keep_media(transaction, change.session_id, media)  # which locks the session: before the run
                 await self._locked(transaction, self._sql.lock_run, change)
-            statement, values = self._sql.commit(change, columns, rows(committed), new_state)
+            statement, values = self._sql.commit(change, columns, rows(committed), new_state, tidying=tidying)
             try:
                 found = await transaction.fetch(statement, *values)
             except asyncpg.UniqueViolationError as error:
@@ -217,42 +247,51 @@ class PostgresStorage(Storage):
             if not found:
                 raise await self._refusal(transaction, change)
             transaction.number = found[0][1]
-            if is_terminal:
-                transaction.ending = self._tidy_and_commit
             return committed
 
         return await here.pool.transact(work, run_id=change.run_id)
 
     async def _commit_at_once(
-        self, pool: LoopPool, change: RunChange, columns: dict[str, Any], rows: CommitRows, media: Mapping[str, bytes]
-    ) -> None:
+        self,
+        pool: LoopPool,
+        change: RunChange,
+        columns: dict[str, Any],
+        rows: CommitRows,
+        media: Mapping[str, bytes],
+        states: tuple[str, str] | None,
+        tidying: str | None,
+    ) -> bool:
         """One statement, which may be repeated: rows that are there already are either its own or refuse it whole.
 
+        `states` are the session's before and after; False where the one before is not what is stored, and nothing done.
         Media go before; where the commit is refused, they stay until their session is deleted.
         """
-        statement, values = self._sql.commit(change, columns, rows, None)
+        base, state = states or (None, None)
+        statement, values = self._sql.commit(change, columns, rows, state, base=base, tidying=tidying)
         own = (change.run_id, rows.now, rows.seqs, rows.facts, rows.numbers, rows.datas)
         is_first = True
 
-        async def work(connection: Connection) -> None:
+        async def work(connection: Connection) -> bool:
             nonlocal is_first
             was_first, is_first = is_first, False
             cause = None
             await self._keep_media(connection, change.session_id, media)
             try:
                 if await connection.fetch(statement, *values):
-                    return
+                    return True
             except asyncpg.UniqueViolationError as error:
                 cause = error
             except TimeoutError:  # it may have been done by then
                 if (rows.seqs or rows.numbers) and await connection.fetchval(self._sql.is_stored, *own):
-                    return
+                    return True
                 raise
             if not was_first and (rows.seqs or rows.numbers) and await connection.fetchval(self._sql.is_stored, *own):
-                return
+                return True
+            if base is not None and cause is None:
+                return False
             raise (_moved_on(change.run_id) if cause else await self._refusal(connection, change)) from cause
 
-        await pool.once(work, run_id=change.run_id)
+        return await pool.once(work, run_id=change.run_id)
 
     async def load_run(self, run_id: str) -> StoredRun | None:
         row = await self._fetchrow(self._sql.read_whole_run, run_id, run_id=run_id)

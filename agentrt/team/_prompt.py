@@ -17,6 +17,9 @@ Mode = Literal["coordinate", "route", "collaborate"]
 CONTEXT = "team_context"
 """Where in the team's session state the context is kept that its leader shares with its members."""
 
+LEVELS = 5
+"""How deep the teams among a team's members are listed: a team may, by way of others, be a member of itself."""
+
 _HOW = {
     "coordinate": (
         "You lead a team. Answer what you can by yourself; hand the rest to the members that fit, with "
@@ -50,7 +53,8 @@ def _listed(members: Mapping[str, Agent[Any]], indent: str = "") -> list[str]:
     for name, member in members.items():
         text = " ".join(about(member).split())
         lines.append(f"{indent}- {name}: {text}" if text else f"{indent}- {name}")
-        if below := getattr(member, "named_members", None):
+        below = getattr(member, "named_members", None)
+        if below and len(indent) < 2 * LEVELS:
             lines += [f"{indent}  a team of:", *_listed(below, indent + "  ")]
     return lines
 

@@ -9,6 +9,7 @@ from agentrt.agent import Agent
 from agentrt.errors import ConfigurationError
 from agentrt.models.message import Message
 from agentrt.run.definition import EMPTY
+from agentrt.run.dependencies import given_dependencies
 from agentrt.run.response import Out, ToolExecution
 from agentrt.run.run import Run
 from agentrt.storage.merge import copy_state
@@ -89,6 +90,8 @@ class Team(Agent[Out]):
         def open_member(run: Run, call: ToolExecution, name: str, input: list[Message]) -> Run:
             member = members[name]
             changes: dict[str, Any] = {} if member.given("model") is not None else {"model": run.model}
+            if given_dependencies(member) is None:
+                changes["dependencies"] = run.context.dependencies
             if self.mode == "route" and member.response_model in (None, str):
                 changes["response_model"] = self.response_model  # its answer is the team's
             child = member.open_for(run, input, name=name, call=call, **changes)

@@ -65,6 +65,8 @@ class Printer:
         self._handing_on: set[str] = set()
         self._speaks_for: dict[str, str] = {}
         """Of a run that a question was handed on to: the run whose answer it gives."""
+        self._speaker = ""
+        """The run whose text was printed last."""
 
     def __enter__(self) -> Self:
         self._screen.start()
@@ -149,6 +151,9 @@ class Printer:
             self._finish()
             self._cleaner = Cleaner()
             block = self._growing = fresh
+        elif event.run_id != self._speaker:
+            block.text += "\n\n"
+        self._speaker = event.run_id
         block.text += self._cleaner.feed(event.content)
         if block.text.strip():
             self._screen.show(block)

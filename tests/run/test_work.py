@@ -142,7 +142,7 @@ async def test_a_turn_after_200_takes_as_many_statements_as_one_after_10(
 # --- Postgres --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("cache", "plain", "a_call"), [(None, 12, 4), (100, 8, 2)])
+@pytest.mark.parametrize(("cache", "plain", "a_call"), [(None, 6, 4), (100, 3, 2)])
 async def test_round_trips_to_postgres_of_a_plain_run_and_of_each_call(
     cache: int | None, plain: int, a_call: int
 ) -> None:

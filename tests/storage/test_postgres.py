@@ -495,9 +495,15 @@ async def test_a_server_that_stays_away_is_an_error_that_names_it(server: Postgr
         assert await seen(storage) == ["r1", "r3"]
 
 
-async def test_a_connection_that_is_killed_during_commit_is_replaced_and_the_transaction_made_once(url: str):
+@pytest.mark.parametrize("events", [[(1, "{}")], []], ids=["at once", "in a transaction"])
+async def test_a_connection_that_is_killed_during_commit_is_replaced_and_the_change_made_once(
+    url: str, events: list[tuple[int, str]]
+):
     async with opened(url) as storage:
         await turn(storage, "r1")
+        await storage.begin(StoredRun(run_id="r2", session_id="s"))
+        ends = RunChange(run_id="r2", session_id="s", status=RunStatus.COMPLETED, events=events)
+        ends.state = StateChange(base={"seen": ["r1"]}, mine={"seen": ["r1", "r2"]})
         await ask(
             url,
             "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS "
@@ -509,12 +515,10 @@ async def test_a_connection_that_is_killed_during_commit_is_replaced_and_the_tra
             "FOR EACH ROW EXECUTE FUNCTION hold()",
         )
         async with held(url, "SELECT pg_advisory_xact_lock(7)"):
-            saving = asyncio.create_task(turn(storage, "r2"))
+            saving = asyncio.ensure_future(storage.commit(ends))
             killed: list[tuple[Any, ...]] = []
             while not killed:
-                killed = await ask(
-                    url, f"SELECT pg_terminate_backend(pid) {_OTHERS} AND query = 'COMMIT' AND wait_event_type = 'Lock'"
-                )
+                killed = await ask(url, f"SELECT pg_terminate_backend(pid) {_OTHERS} AND wait_event_type = 'Lock'")
         await saving
 
         assert await seen(storage) == ["r1", "r2"]
@@ -543,12 +547,43 @@ async def test_a_commit_that_is_not_answered_is_made_exactly_once(url: str, pass
 
 
 @pytest.mark.parametrize("passes", [True, False], ids=["done", "not done"])
+async def test_a_turn_that_is_not_answered_is_begun_and_ended_exactly_once(url: str, passes: bool):
+    async with cutting_proxy(url) as (proxy_url, cut), opened(proxy_url) as storage:
+        cut.passes = passes
+        for number in range(3):
+            cut.at = b"the question"
+            run = StoredRun(run_id=f"r{number}", session_id="s", owner="me")
+            run.messages = [Message(role="user", content="the question")]
+            base = (await storage.begin(run)).state or {}
+            mine = {**base, "seen": [*base.get("seen", []), number]}
+            ends = RunChange(run_id=run.run_id, session_id="s", status=RunStatus.COMPLETED, epoch=1)
+            ends.state, ends.events = StateChange(base=base, mine=mine), [(1, '{"n":"the last one"}')]
+            cut.at = b"the last one"
+            assert (await storage.commit(ends)).state == mine
+
+        assert cut.count == 6
+        assert await seen(storage) == [0, 1, 2]
+        assert await ask(url, "SELECT run_count FROM agent_sessions") == [(3,)]
+
+
+async def test_a_run_that_somebody_else_began_meanwhile_is_not_taken_for_our_own(url: str):
+    async with cutting_proxy(url) as (proxy_url, cut), opened(proxy_url) as storage, opened(url) as other:
+        await other.begin(StoredRun(run_id="r", session_id="s", owner="another"))
+        cut.at, cut.passes = b"an owner", False
+        with pytest.raises(RunBusy):
+            await storage.begin(StoredRun(run_id="r", session_id="s", owner="an owner"))
+
+        assert cut.count == 1
+        assert await ask(url, "SELECT run_count FROM agent_sessions") == [(1,)]
+
+
+@pytest.mark.parametrize("passes", [True, False], ids=["done", "not done"])
 async def test_beginning_claiming_evidence_and_deleting_are_done_once_without_an_answer(url: str, passes: bool):
     async with cutting_proxy(url) as (proxy_url, cut), opened(proxy_url) as storage:
         await turn(storage, "r0")
 
-        cut.at, cut.passes = b"COMMIT", passes
-        opening = await storage.begin(StoredRun(run_id="r", session_id="s", owner="me"))
+        cut.at, cut.passes = b"an owner", passes
+        opening = await storage.begin(StoredRun(run_id="r", session_id="s", owner="an owner"))
         cut.at = b"COMMIT"
         epoch = await storage.claim("r", epoch=1, owner="me", expect=[RunStatus.RUNNING])
         cut.at = b"COMMIT"
