@@ -22,7 +22,9 @@ class Definition:
         names = {name for name, hint in own.items() if name[0] != "_" and "ClassVar" not in str(hint)}
         cls._option_names = cls._option_names | names
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *values: Any, **options: Any) -> None:
+        if values:
+            raise TypeError(f"{type(self).__name__} takes its options by name, not {values[0]!r} by its place")
         if not options.keys() <= self._option_names:
             self._refuse(options)
         self.__dict__ = options

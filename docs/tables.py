@@ -166,7 +166,8 @@ MEANINGS: dict[str, str] = {
     "Function.requires_user_input": "Pause until a user has filled parameters.",
     "Function.external_execution": "Pause until somebody outside brings the result; the function is not called.",
     "Function.on_expiry": "What then counts as decided.",
-    "Function.stop_after_tool_call": "Its result is the run's answer.",
+    "Function.stop_after_tool_call": "Its result is the run's answer; of several in one turn, their texts. "
+    "One that fails leaves the model to go on.",
     "Function.show_result": "Show the result to the user as part of the answer.",
     "Function.cache_ttl_s": "How long, in seconds; None for ever.",
     "Function.strict": "Ask the provider to hold arguments to the schema.",

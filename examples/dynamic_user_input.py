@@ -24,7 +24,7 @@ class Emails(Toolkit):
 def fill(response: RunResponse) -> None:
     """Ask for each value; what the model has given is there already."""
     for call in response.tools_requiring_user_input:
-        for field in call.user_input_schema:
+        for field in call.user_input_schema or ():
             if field.value is None:
                 field.value = input(f"{field.name} ({field.field_type.__name__}): {field.description} ")
             else:
@@ -41,7 +41,7 @@ while response.is_paused:
     except UserInputInvalid as error:  # nothing was done, and the run waits for another value
         print(error)
         for call in response.tools_requiring_user_input:
-            for field in call.user_input_schema:
+            for field in call.user_input_schema or ():
                 if field.name == error.field:
                     field.value = None
 pprint_run_response(response)

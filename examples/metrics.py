@@ -21,8 +21,6 @@ response = agent.run_response
 for call in response.tools:
     print(f"{call.tool_name}: {call.elapsed_s:.3f} s")
 usage = response.usage  # total_usage is that of the runs which its tools began, too
-print(f"{usage.model_calls} calls: {usage.input_tokens} tokens in, {usage.output_tokens} out", end="")
-print(
-    f" ({usage.cached_input_tokens} from a cache, {usage.reasoning_tokens} for reasoning), {response.elapsed_s:.1f} s"
-)
+print(f"{usage.model_calls} calls in {response.elapsed_s:.1f} s: {usage.input_tokens} tokens in", end=", ")
+print(f"{usage.output_tokens} out ({usage.cached_input_tokens} from a cache, {usage.reasoning_tokens} for reasoning)")
 print(f"${budget.used_cost_usd:.6f} of the budget are used")

@@ -50,4 +50,4 @@ team.print_response(
     show_full_reasoning=True,
     stream_intermediate_steps=True,
 )
-print("Asked:", ", ".join(member.agent_name for member in team.run_response.member_responses) or "nobody")
+print("Asked:", *(member.agent_name for member in team.run_response.member_responses))

@@ -21,7 +21,7 @@ agent = Agent(tools=[send_letter])
 response = agent.run("Send a letter, please")
 while response.is_paused:
     for call in response.tools_requiring_user_input:
-        for field in call.user_input_schema:
+        for field in call.user_input_schema or ():
             if field.value is None:
                 field.value = input(f"{field.name} ({field.field_type.__name__}): {field.description} ")
             else:
@@ -31,7 +31,7 @@ while response.is_paused:
     except UserInputInvalid as error:  # nothing was done, and the run waits for another value
         print(error)
         for call in response.tools_requiring_user_input:
-            for field in call.user_input_schema:
+            for field in call.user_input_schema or ():
                 if field.name == error.field:
                     field.value = None
 for call in response.tools:

@@ -64,6 +64,13 @@ def test_each_example_has_a_test() -> None:
     assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in tests] == []
 
 
+def test_each_example_is_in_the_table() -> None:
+    table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(\w+\.(?:py|ipynb))`", table)
+    there = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".ipynb")}
+    assert set(named) == there
+
+
 def test_quickstart(run: Run, scripted: Server) -> None:
     out = run("quickstart.py")
     assert out.startswith("Model: openai:gpt-4.1, because AGENTRT_MODEL says so\n")
@@ -210,7 +217,7 @@ def test_metrics(run: Run) -> None:
         "call 1: 15 tokens, 0.0 s to the first token, 0.0 s in all",
         "call 2: 15 tokens, 0.0 s to the first token, 0.0 s in all",
         "get_weather: 0.0 s",
-        "2 calls: 24 tokens in, 6 out (0 from a cache, 0 for reasoning), 0.0 s",
+        "2 calls in 0.0 s: 24 tokens in, 6 out (0 from a cache, 0 for reasoning)",
         "$0.0 of the budget are used",
     ]
     assert lines[-1].startswith("$0.000096 ")

@@ -525,11 +525,12 @@ class Agent(RunDefinition[Out]):
         It is kept where the workflow's is unless the agent has a storage of its own, by default in a session below.
         """
         workflow, name = code.run, definition.name or definition.agent_id or "agent"
-        call = code.call_for(name, messages)
+        user_id = options.get("user_id") or definition.given("user_id")
+        call = code.call_for(name, messages, user_id)
         if definition.storage is None:
             definition = definition.copy(storage=workflow.storage)
             definition.__dict__["_original"] = self._self()
-        session_id = options.get("session_id") or definition.given("session_id") or f"{workflow.session_id}/{name}"
+        session_id = options.get("session_id") or definition.given("session_id") or code.session_for(name, user_id)
         record = self._record()
         run = self._make(
             definition,
@@ -537,7 +538,7 @@ class Agent(RunDefinition[Out]):
             run_id=options.get("run_id") or child_run_id(workflow, call, name),
             named=True,
             session_id=session_id,
-            user_id=options.get("user_id") or definition.given("user_id") or workflow.user_id,
+            user_id=user_id or workflow.user_id,
             input=messages,
             given_state=record.given_state(session_id, options.get("session_state")),
         )
@@ -639,7 +640,7 @@ class Agent(RunDefinition[Out]):
             limits = replace(limits, tool_calls=definition.tool_call_limit)
         name = definition.name or definition.agent_id or "agent"
         here = record.here()
-        storage = definition.storage or _views.own_storage(record)
+        storage = _storage_of(definition, record)
         run = Run(
             definition=definition,
             storage=storage,
@@ -685,6 +686,15 @@ class Agent(RunDefinition[Out]):
 
 
 _LIMITS = RunLimits()
+
+
+def _storage_of(definition: Agent[Any], record: _views.Record) -> Storage:
+    storage = definition.storage
+    if storage is None:
+        return _views.own_storage(record)
+    if not hasattr(storage, "durable"):  # the path of a file, say
+        raise ConfigurationError(f'storage is a Storage, as SqliteStorage(db_file="tmp/data.db"), not {storage!r}')
+    return storage
 
 
 def _memory_of(definition: Agent[Any], record: _views.Record) -> RunMemory | None:

@@ -6,7 +6,8 @@ itself or by the step that it is part of. What has ended is in the journal under
 result is returned, what it changed in the state is changed, or what it raised is raised. A run that was cut goes on.
 
 A step, or a run, that waits for a person does not return. Once all else that the code has begun has ended, the code is
-cancelled, and the run is paused. Nothing of this is for other threads than that of the run's event loop.
+cancelled, and the run is paused. What the code has begun and not waited for is waited for at its end, and is cut when
+that is an exception. Nothing of this is for other threads than that of the run's event loop.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
 
-from agentrt.errors import StepFailed
+from agentrt.errors import DecisionRefused, StepFailed
 from agentrt.models.message import Message
 from agentrt.run.children import follow
-from agentrt.run.limits import count_stored, deadline_of, out_of_time, settled
+from agentrt.run.limits import count_stored, deadline_of, out_of_time, settled, take_stored, uncount
 from agentrt.run.loop import drive
 from agentrt.run.response import RunResponse, RunStatus, ToolExecution
 from agentrt.run.run import Run, log
@@ -33,6 +34,8 @@ from agentrt.storage.codec import dumps
 from agentrt.storage.merge import copy_state, merge
 from agentrt.tools.results import to_text
 
+CLOSE_S = 5.0
+"""How long the end of a run waits for what is cut with it."""
 SETTLE_S = 0.05
 """How long code that waits for a person is given to get from one step to the next elsewhere."""
 
@@ -69,7 +72,7 @@ class Scope:
 
     @contextmanager
     def working(self) -> Generator[None, None, None]:
-        self.code.begun += 1
+        self.code.begin()
         self._move(1, 0)
         try:
             yield
@@ -114,6 +117,8 @@ class Code:
         self.calls: dict[str, ToolExecution] = {}
         """What it has done, or has begun, by key."""
         self.begun = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+        """Those of the code's tasks that have begun something, but for the driver's."""
         self.yields = 0
         """How many values it has given out by the time it was cut."""
         self.pausing = False
@@ -121,11 +126,13 @@ class Code:
         """Steps that were under way when the run was cut."""
         self.cut: set[str] = set()
         """Steps whose end was told although they were cancelled: if they are done again, it is told anew."""
-        self.openers: dict[str, Callable[[ToolExecution], Run]] = {}
-        """What makes the runs of agents that are known, by name, to see what may be decided about them."""
+        self.openers: Callable[[], dict[str, Callable[[ToolExecution], Run]]] = dict
+        """Gives what makes the runs of agents that are known, by name, to see what may be decided about them."""
         self._effects: dict[str, dict[str, Any]] = {}
         self._raised: dict[str, dict[str, Any]] = {}
         self._failures: dict[str, Exception] = {}
+        self._failed: dict[str, Run] = {}
+        """The runs that failed, by the keys of their calls."""
         self._bases: dict[str, dict[str, Any]] = {}
         """The state as it was when each of the steps began that are under way."""
 
@@ -143,6 +150,8 @@ class Code:
         try:
             async with clock:
                 content = await self._main()
+                while rest := self._under_way():
+                    await asyncio.wait(rest)
         except BaseException as error:
             if self.pausing and task.uncancel() == 0:
                 if not isinstance(error, asyncio.CancelledError):
@@ -153,6 +162,8 @@ class Code:
             if isinstance(error, Exception):
                 self._try_again(error)
             raise
+        finally:
+            await self._cut_rest()
         if self.pausing:  # the code took its cancellation for its own
             if task.uncancel() == 0:
                 return
@@ -160,6 +171,25 @@ class Code:
         run.stop_reason = "end"
         run.response.content = content
         run.messages.append(Message(role="assistant", content=run.response.text()))
+
+    def begin(self) -> None:
+        """The running task of the code begins something."""
+        self.begun += 1
+        task = asyncio.current_task()
+        if task is not None and task is not self.run.driver and task not in self._tasks:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _under_way(self) -> list[asyncio.Task[Any]]:
+        return [task for task in self._tasks if not task.done()]
+
+    async def _cut_rest(self) -> None:
+        """Have nothing go on that belongs to a run which does not."""
+        if rest := self._under_way():
+            for task in rest:
+                if not task.cancelling():  # again would cut short what that has set going
+                    task.cancel()
+            await asyncio.wait(rest, timeout=CLOSE_S)
 
     def look(self) -> None:
         """All that is under way waits: unless the code begins something else at once, the run is paused."""
@@ -254,6 +284,8 @@ class Code:
         self._effects.pop(key, None)
         self._raised.pop(key, None)
         self._failures.pop(key, None)
+        if (child := self._failed.pop(key, None)) is not None:
+            self.run.children[child.run_id] = child  # to be gone on with
         self.run.executions[:] = [known for known in self.run.executions if known is not call]
 
     def again(self, call: ToolExecution) -> Any:
@@ -267,7 +299,7 @@ class Code:
         if (raised := self._raised.get(key)) is not None:
             error = self._failures[key] = _unpacked(raised, call.tool_name)
             raise error
-        return call.result
+        return copy_state(call.result)  # what the code makes of it is not what the step came to
 
     def forget_failures(self, prefix: str) -> None:
         """Forget what failed under keys that begin so: the step that they are part of is tried again."""
@@ -282,10 +314,15 @@ class Code:
 
     # --- runs that it begins -------------------------------------------------------------------------------------
 
-    def call_for(self, name: str, input: Sequence[Message]) -> ToolExecution:
-        """The call that a run begun by the running code is what comes of."""
+    def call_for(self, name: str, input: Sequence[Message], user_id: str | None) -> ToolExecution:
+        """The call that a run begun by the running code is what comes of. `user_id` is what that run was given."""
         plain = [message.model_dump(exclude={"created_at"}) for message in input]
-        return self.call(self.scope().key(name, digest_of(plain)), name)
+        return self.call(self.scope().key(name, digest_of([user_id, *plain])), name)
+
+    def session_for(self, name: str, user_id: str | None) -> str:
+        """The session, below that of this run, of runs that the code begins: each user has one of their own."""
+        below = f"{self.run.session_id}/{name}"
+        return below if user_id in (None, self.run.user_id) else f"{below}/{user_id}"
 
     def adopt(self, child: Run, call: ToolExecution) -> None:
         """Have a run that the running code begins be a part of this one: told in its stream, gone on with by it."""
@@ -299,24 +336,30 @@ class Code:
         if not run.loop_is_here():
             return await drive(child)  # of the code, called from another loop
         self.check()
-        known = call.elapsed_s is not None
+        key, known = call.tool_call_id, call.elapsed_s is not None
+        before = run.members.get(child.run_id)
         if known and call.tool_call_error:
+            if before is not None:
+                take_stored(child, before)
+            self._failed[key] = child
             self.again(call)
         with scope.working():
             await self.wind_down(scope)
-            if (paused := run.members.get(child.run_id)) is not None:
-                child.decided = paused.tools_with_members  # as they were decided on this run
+            if before is not None:
+                child.decided = before.tools_with_members  # as they were decided on this run
             child.stream = child.stream or run.stream
-            run.children[child.run_id] = child
+            if (cut := run.children.get(child.run_id)) is not None and run.epoch > 1:
+                await run.journal.write()  # what has been told of it
             await follow(run, child)
+            if cut is not None:
+                uncount(cut)  # it brings along what it had used
+            run.children[child.run_id] = child
             try:
-                response = await drive(child)
+                response = await _drive_decided(child)
             except asyncio.CancelledError:
-                if not self.pausing:
-                    run.children.pop(child.run_id, None)
-                raise
+                raise  # it stays among the children: it may be gone on with
             except Exception as error:
-                run.children.pop(child.run_id, None)
+                self._failed[key] = run.children.pop(child.run_id)
                 run.members[child.run_id] = child.touch()
                 self.ended(call, child.response.elapsed_s or 0.0, error)
                 raise
@@ -369,8 +412,21 @@ class Code:
 
     def open_runs(self, call: ToolExecution) -> list[Run]:
         """The run that a call stands for, made anew to see what may be decided about it, if that can be told here."""
-        opener = self.openers.get(call.tool_name)
+        opener = self.openers().get(call.tool_name)
         return [opener(call)] if opener is not None else []
+
+
+async def _drive_decided(child: Run) -> RunResponse[Any]:
+    """Drive a run that the code began. What was decided about it, unseen, and does not fit leaves it waiting."""
+    try:
+        return await drive(child)
+    except DecisionRefused as error:
+        if not child.decided or child.stored:
+            raise
+        log.warning("run %s still waits, for what was decided can't be done: %s", child.run_id, error)
+        child.decided = []
+        child.cancel_flag.clear()  # it has failed, but only so far
+        return await drive(child)
 
 
 def digest_of(value: Any) -> str:

@@ -235,7 +235,8 @@ def _check(run: Run | None, tool: ToolExecution, decision: Decision) -> None:
     """Raise `DecisionRefused` for a decision that can't be carried out, before any is stored."""
     function = run.tools.get(tool.tool_name) if run is not None else None
     if run is not None and run.code is not None:
-        if isinstance(decision, Confirm) and decision.args is not None:
+        its_own = tool.run_id in (None, run.run_id)
+        if its_own and isinstance(decision, Confirm) and decision.args is not None:
             raise DecisionRefused(f"The arguments of step {tool.tool_name!r} can't be edited")
         return
     if function is None:

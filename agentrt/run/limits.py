@@ -9,13 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from agentrt.errors import ConfigurationError, LimitReached
 from agentrt.models.message import Usage
 
 if TYPE_CHECKING:
-    from agentrt.run.response import StopReason
+    from agentrt.run.response import RunResponse, StopReason
     from agentrt.run.run import Run
 
 TokenLimit = Literal["input_tokens", "output_tokens", "total_tokens"]
@@ -95,12 +95,28 @@ def count_again(run: Run) -> None:
             above = above.parent
 
 
+def uncount(run: Run) -> None:
+    """Take back from the runs above a run what was counted of it."""
+    spent = used_by(run)
+    with _lock:
+        above = run.parent
+        while above is not None:
+            above.below = _sum(above.below, spent, -1)
+            above = above.parent
+
+
 def count_stored(run: Run) -> None:
     """Count what a run has used that is not driven here, for it had ended before, or waits still."""
-    own, total = Spent(usage=run.usage), Spent(usage=run.response.total_usage)
-    run.below = _sum(total, own, -1)
-    run.below.model_calls, run.below.tool_calls = total.usage.model_calls, len(run.response.tools)
+    take_stored(run, run.response)
     count_again(run)
+
+
+def take_stored(run: Run, response: RunResponse[Any]) -> None:
+    """Have a run that is not driven here say what it has used, by its response."""
+    run.response = response
+    own, total = Spent(usage=run.usage), Spent(usage=response.total_usage)
+    run.below = _sum(total, own, -1)
+    run.below.model_calls, run.below.tool_calls = total.usage.model_calls, len(response.tools)
 
 
 def settled(run: Run) -> Spent:

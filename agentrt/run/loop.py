@@ -66,6 +66,9 @@ async def drive(run: Run) -> RunResponse[Any]:
             await _failed(run, error)
             raise error from None
         if run.stored and not run.is_left:
+            if run.is_cut:
+                await _failed(run, AgentRTError("Cut short by the code of its workflow, which may go on with it"))
+                raise
             await _cancelled(run)
             if run.cancel_reason is not None:
                 return run.response
@@ -198,17 +201,16 @@ async def _calls(run: Run, deadline: float | None) -> bool:
 
 
 def _stopped_by_tool(run: Run) -> bool:
-    """A tool marked `stop_after_tool_call` ends the run; its result is the answer, of several their texts."""
+    """Tools marked `stop_after_tool_call` end the run, unless one failed; the result, or their texts, is the answer."""
     answered = {message.tool_call_id for message in takewhile(lambda m: m.role == "tool", reversed(run.messages))}
-    results: list[Any] = []
-    for execution in run.executions:
-        if execution.stop_after_tool_call and execution.tool_call_id in answered and not execution.tool_call_error:
-            member = run.members.get((execution.child_run_ids or [""])[0])
-            results.append(member.content if member is not None else execution.result)
-    if results:
-        run.stop_reason = "tool"
-        run.response.content = results[0] if len(results) == 1 else "\n\n".join(to_text(result) for result in results if result)
-    return bool(results)
+    calls = [call for call in run.executions if call.stop_after_tool_call and call.tool_call_id in answered]
+    if not calls or any(call.tool_call_error for call in calls):
+        return False
+    members = [run.members.get((call.child_run_ids or [""])[0]) for call in calls]
+    results: list[Any] = [m.content if m is not None else call.result for m, call in zip(members, calls, strict=True)]
+    run.stop_reason = "tool"
+    run.response.content = results[0] if len(calls) == 1 else "\n\n".join(to_text(one) for one in results if one)
+    return True
 
 
 # --- endings: stored first, then announced ---------------------------------------------------------------------------
@@ -252,8 +254,9 @@ async def _failed(run: Run, error: Exception) -> None:
     response.status = RunStatus.FAILED
     response.error = f"{type(error).__name__}: {error}".rstrip(": ")
     response.content = _so_far(run)
-    with contextlib.suppress(AttributeError):  # an exception class with slots can't carry it
-        error.run_response = response  # pyright: ignore[reportAttributeAccessIssue]
+    if run.stored or not run.continues:  # what was not taken up is as it was, and no failed run
+        with contextlib.suppress(AttributeError):  # an exception class with slots can't carry it
+            error.run_response = response  # pyright: ignore[reportAttributeAccessIssue]
     last = RunError(content=response.error, error_type=type(error).__name__, response=response)
     if run.stored and not isinstance(error, RunBusy):  # a run that was taken over is another's to store
         try:

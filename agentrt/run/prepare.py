@@ -8,7 +8,7 @@ import random
 from typing import Any
 from weakref import WeakValueDictionary
 
-from agentrt.errors import SessionBusy
+from agentrt.errors import ConfigurationError, SessionBusy
 from agentrt.models.base import Model
 from agentrt.models.message import Message
 from agentrt.run import owner
@@ -167,6 +167,9 @@ async def fit_out(run: Run) -> None:
     run.tools = await resolve_tools(definition.tools, run.context) if definition.tools else {}
     if own := [*run.own_tools, *built_in_tools(run)]:
         run.tools = collect_tools([own, run.tools.values()])
+    if definition.tool_choice not in (None, "auto", "none", "required", *run.tools):
+        names = ", ".join(run.tools) or "none"
+        raise ConfigurationError(f"tool_choice names {definition.tool_choice!r}, and the tools are: {names}")
     if definition.reasoning or definition.reasoning_model is not None:
         run.reasoner = _model(definition.reasoning_model) if definition.reasoning_model is not None else model
     if definition.response_model is not None and definition.response_model is not str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
+from agentrt.errors import ConfigurationError
 from agentrt.models.message import Message, utc_now
 from agentrt.run.context import RunContext
 from agentrt.run.memory import memory_sections
@@ -69,7 +70,9 @@ async def _instructions(run: Run) -> str:
         return ""
     if isinstance(given, str):
         return given
-    lines: Sequence[str] = list(given)
+    if not isinstance(given, Iterable):
+        raise ConfigurationError(f"instructions are a text, several, or a function that returns them, not {given!r}")
+    lines: Sequence[str] = list(cast("Iterable[str]", given))
     return lines[0] if len(lines) == 1 else "\n".join(f"- {line}" for line in lines)
 
 

@@ -218,6 +218,14 @@ class Run:
             above = above.parent
         return self.let_go
 
+    @property
+    def is_cut(self) -> bool:
+        """Was it cancelled by the code of the workflow that it is a part of, which may yet go on with it?"""
+        above = self.parent
+        if self.drive is None or self.cancel_reason is not None or above is None:
+            return False
+        return not above.cancel_flag.is_set() or above.is_cut
+
     def hear(self, news: LeaseNews) -> None:
         """Take what the renewing thread has learned: somebody else has the run, or somebody wants it to stop."""
         if self.loop is not None and not self.loop.is_closed():

@@ -161,17 +161,17 @@ class RunStream(Generic[Out]):
 
         An answer that is a tool's result, and was not streamed, is the last piece.
         """
-        speaker = ""
+        mine, speaker = self.run_id, ""
         async for event in self:
-            own = event.run_id == self.run_id
-            if isinstance(event, RunContent) and (own or _speaks(event.run_id, self._run)):
-                if speaker not in ("", event.run_id):
-                    yield "\n\n"
+            piece = ""
+            if isinstance(event, RunContent) and (event.run_id == mine or _speaks(event.run_id, self._run)):
+                piece = event.content
+            elif isinstance(event, RunCompleted) and event.run_id == mine and event.response.stop_reason == "tool":
+                told = event.response.text() if speaker in ("", mine) else ""
+                piece = f"\n\n{told}" if told and speaker else told
+            if piece:
+                yield piece if speaker in ("", event.run_id) else f"\n\n{piece}"
                 speaker = event.run_id
-                yield event.content
-            elif isinstance(event, RunCompleted) and own and event.response.stop_reason == "tool":
-                if speaker in ("", self.run_id):
-                    yield "\n\n" * bool(speaker) + event.response.text()
 
     async def run_to_end(self) -> RunResponse[Out]:
         """Return the response; when the waiting task is cancelled, the run is, too."""

@@ -22,6 +22,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -187,6 +188,8 @@ class SqliteThread:
         name = self._file or ":memory:"
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         what = _EXPLANATIONS.get(code, "can't do this: {error}")
+        if code == sqlite3.SQLITE_CANTOPEN and Path(name).is_dir():
+            what = "is a folder: name a file in it"
         translated = StorageError(f"SQLite database {name} " + what.format(error=error, timeout=self._busy_timeout_s))
         translated.__cause__ = error
         return translated

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from agentrt.agent import Agent
 from agentrt.errors import ConfigurationError
@@ -13,7 +13,7 @@ from agentrt.run.dependencies import given_dependencies
 from agentrt.run.response import Out, ToolExecution
 from agentrt.run.run import Run
 from agentrt.storage.merge import copy_state
-from agentrt.team._prompt import context_of, interactions_of, leader_text
+from agentrt.team._prompt import Mode, context_of, interactions_of, leader_text
 from agentrt.team._tools import OpenMember, context_tool, member_tool
 
 
@@ -48,6 +48,8 @@ class Team(Agent[Out]):
         def __init__(self, **options):
             super().__init__(**options)
             self.named_members  # noqa: B018  raises for what can't be a team
+            if self.mode not in get_args(Mode):
+                raise ConfigurationError(f"A team's mode is {', '.join(get_args(Mode))}; not {self.mode!r}")
 
     @property
     def named_members(self) -> dict[str, Agent[Any]]:

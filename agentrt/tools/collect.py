@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, cast
 
 from agentrt.errors import ToolDefinitionError
 from agentrt.run.context import RunContext
+from agentrt.tools.arguments import quote
 from agentrt.tools.function import Function, function_of
 from agentrt.tools.hooks import call_by_name, known_names
 from agentrt.tools.toolkit import Toolkit
@@ -42,7 +43,7 @@ async def resolve_tools(
 
 def _each(tools: Tools) -> Iterable[Function[..., Any]]:
     if isinstance(tools, (str, bytes, dict, Function)) or not isinstance(tools, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
-        raise ToolDefinitionError(f"tools is a list of callables and toolkits, not {tools!r}")
+        raise ToolDefinitionError(f"tools is a list of callables and toolkits, not {quote(tools, 80)}")
     for item in tools:
         if isinstance(item, Toolkit):
             yield from item.functions.values()

@@ -88,7 +88,7 @@ class Printer:
             case RunResponse():
                 self.response(item)  # pyright: ignore[reportUnknownArgumentType]
             case RunContent() if self._is_own(item) or item.run_id in self._speaks_for:
-                self._write(item, TextBlock(title=_blocks.ANSWER, style="blue", markdown=self._markdown))
+                self._write(item, self._shown(""))
                 self._answered.add(self._speaks_for.get(item.run_id, item.run_id))
             case ReasoningContent() if self._is_own(item):
                 if self._show_reasoning:
@@ -114,6 +114,8 @@ class Printer:
                 self._end(item)
             case RunCompleted() if self._show_members_responses and item.run_id not in self._speaks_for:
                 self._member_response(item)
+            case str():  # a piece that the code of a workflow yields
+                self._write(RunContent(content=item), self._shown(""))
             case BaseEvent() if not isinstance(item, CustomEvent):
                 pass  # an event that says nothing to a reader of the answer
             case _:
@@ -251,5 +253,5 @@ class Printer:
 
     def _note(self, response: RunResponse[Any]) -> str:
         elapsed_s = response.elapsed_s if response.elapsed_s is not None else time.monotonic() - self._began
-        usage: Usage | None = response.usage
+        usage: Usage = response.total_usage if response.total_usage.total_tokens else response.usage
         return _blocks.note(elapsed_s if self._show_time else None, usage, response.stop_reason)

@@ -7,8 +7,8 @@ import functools
 import inspect
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing
-from types import MethodType
+from contextlib import aclosing, suppress
+from types import CodeType, MethodType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from agentrt._threads import run_in_thread
@@ -54,6 +54,19 @@ class Entry:
         """Is it a generator, async or not?"""
         return inspect.isgeneratorfunction(self.function) or inspect.isasyncgenfunction(self.function)
 
+    def outside(self) -> dict[str, Any]:
+        """What the code refers to outside of itself, by name: globals, and variables of functions around it."""
+        function: Any = inspect.unwrap(self.function)
+        if not inspect.isfunction(function):
+            return {}
+        found = {
+            name: function.__globals__[name] for name in _names_in(function.__code__) & function.__globals__.keys()
+        }
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            with suppress(ValueError):  # not assigned yet
+                found[name] = cell.cell_contents
+        return found
+
     def takes(self, name: str) -> bool:
         return name in self._signature.parameters
 
@@ -72,6 +85,10 @@ class Entry:
         bound = self._signature.bind_partial()
         bound.arguments.update({name: given[name] for name in self._signature.parameters if name in given})
         return functools.partial(self.of(workflow), *bound.args, **bound.kwargs)
+
+
+def _names_in(code: CodeType) -> set[str]:
+    return set(code.co_names).union(*(_names_in(const) for const in code.co_consts if isinstance(const, CodeType)))
 
 
 class _Launch:

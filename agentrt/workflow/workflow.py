@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, cast
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from agentrt import _sync
-from agentrt._options import Definition
 from agentrt.agent import Agent, _views
-from agentrt.errors import ConfigurationError
 from agentrt.models.message import Message
 from agentrt.run.attach import attach, cancel_run
 from agentrt.run.background import RunHandle
-from agentrt.run.budget import Budget
 from agentrt.run.code import Code, text_of
 from agentrt.run.definition import EMPTY, RunDefinition
 from agentrt.run.delegate import child_run_id
@@ -24,9 +21,8 @@ from agentrt.run.resume import load_run
 from agentrt.run.run import Run, current_run, new_id
 from agentrt.run.stream import RunStream
 from agentrt.sessions import Sessions
-from agentrt.storage.base import Storage
-from agentrt.storage.merge import copy_state
 from agentrt.utils.log import library_logger
+from agentrt.workflow._definition import WorkflowDefinition
 from agentrt.workflow._entry import Entry, drain
 from agentrt.workflow._output import ItemStream, Output
 from agentrt.workflow._step import step
@@ -38,7 +34,7 @@ OPTIONS = frozenset({"run_id", "session_id", "user_id", "session_state", "limits
 _STREAMING = frozenset({"stream", "stream_intermediate_steps"})
 
 
-class Workflow(Definition):
+class Workflow(WorkflowDefinition):
     """A program of agents: a subclass writes `run`, sync, or `arun`, async; the other one is there as well.
 
     Called, they begin a run, with the arguments that the author's code takes, and any of `run_id`, `session_id`,
@@ -50,31 +46,6 @@ class Workflow(Definition):
     a crash, a pause or a failure, the code is called anew, from the state at the run's start, and none of them is done
     again. What else the code does to the world is done again.
     """
-
-    name: str | None = None
-    workflow_id: str | None = None
-    """How a `Runtime` knows it; the name, or that of the class, when not given."""
-    description: str | None = None
-    """What it is for."""
-    storage: Storage | None = None
-    """Where sessions and runs are kept; in memory, for the life of this object, when not given."""
-    session_id: str | None = None
-    """The session of calls that name none; else one for this object in each task or thread."""
-    user_id: str | None = None
-    session_state: dict[str, Any] = EMPTY
-    """What a session's state starts from; each session gets a copy."""
-    session_concurrency: Literal["merge", "wait", "refuse"] = "merge"
-    """What becomes of runs on one session at a time, as with an agent."""
-    limits: RunLimits | None = None
-    """How far a run may go, its agents' runs included; not limited when not given, but in depth."""
-    budget: Budget | None = None
-    dependencies: Mapping[str, Any] | Any = None
-    """What steps find in `ctx.dependencies`."""
-    debug_mode: bool = False
-    """Log each step of a run at DEBUG."""
-
-    _initial: ClassVar[dict[str, Any]] = {}
-    """What a subclass has in its body of options that mean something else when they are read."""
 
     if TYPE_CHECKING:
 
@@ -94,69 +65,7 @@ class Workflow(Definition):
             """The code, to await or to iterate over."""
             return self._begin("arun", self._entry("arun"), args, kwargs)
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        for name in ("run", "arun"):
-            code = cls.__dict__.get(name)
-            if callable(code) and not isinstance(code, Entry):
-                entry = Entry(code)
-                entry.__set_name__(cls, name)
-                setattr(cls, name, entry)
-        for name in _READ.keys() & cls.__dict__.keys():  # as an option: read, it is the run's
-            cls._initial = {**cls._initial, name: cls.__dict__[name]}
-            delattr(cls, name)
-
-    def __init__(self, **options: Any) -> None:
-        if not options.keys() <= self._option_names:
-            self._refuse(options)
-        self.__dict__.update(options)  # what a subclass has set before stays
-
-    def copy(self, **changes: Any) -> Self:
-        """Return a new workflow with these options changed, and all other attributes as they are."""
-        if not changes.keys() <= self._option_names:
-            self._refuse(changes)
-        twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__ | changes)
-        return twin
-
-    def given(self, name: str) -> Any:
-        return self.__dict__.get(name, self._initial.get(name))
-
-    def __getattribute__(self, name: str) -> Any:
-        value: Any = super().__getattribute__(name)
-        if isinstance(value, (Agent, Workflow)) and name != "_original":
-            definition: Agent[Any] | Workflow = value  # pyright: ignore[reportUnknownVariableType]
-            views: dict[int, Any] | None = super().__getattribute__("__dict__").get("_agents")
-            if views is not None:
-                return views.get(id(definition)) or views.setdefault(id(definition), definition.within())
-        return value  # pyright: ignore[reportUnknownVariableType]
-
-    # --- in a run ------------------------------------------------------------------------------------------------
-
     step = staticmethod(step)
-
-    # --- the newest run ------------------------------------------------------------------------------------------
-
-    @property
-    def run_response(self) -> RunResponse[Any]:
-        """In a run: its response so far. Elsewhere the newest run that this task or thread got back, else the newest.
-
-        Raises `AmbiguousRun` where runs of other tasks overlap, `AgentRTError` when there was no run.
-        """
-        response = self._newest("run_response")
-        if response is None:
-            raise _views.no_run_yet("run_response")
-        return response
-
-    @property
-    def run_id(self) -> str | None:
-        """The run's id, or the newest run's. See `run_response`."""
-        return self.run_response.run_id
-
-    @property
-    def agent_id(self) -> str:
-        """How a `Runtime` knows it."""
-        return self.workflow_id or self.name or type(self).__name__
 
     # --- calling it ----------------------------------------------------------------------------------------------
 
@@ -277,52 +186,39 @@ class Workflow(Definition):
 
     # --- making a run --------------------------------------------------------------------------------------------
 
-    def _entry(self, name: str) -> Entry:
-        """The author's code: that of the most derived class; of `run` and `arun` in one class that of this name."""
-        for cls in type(self).__mro__:
-            written = {n: e for n in ("run", "arun") if isinstance(e := cls.__dict__.get(n), Entry)}
-            if written:
-                return written.get(name) or next(iter(written.values()))
-        raise ConfigurationError(f"{type(self).__name__} has no code: write its `run` or `arun`, or use @workflow")
-
     def _open(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Run, Output]:
         """Make a run in the caller's own task or thread: that is where its implicit session belongs."""
         options = {name: kwargs[name] for name in OPTIONS & kwargs.keys()}
         given = {name: value for name, value in kwargs.items() if name not in options or entry.takes(name)}
         inputs = entry.inputs(args, given)
         message = Message(role="user", content=text_of(inputs))
-        parent, record = current_run.get(), self._record()
         user_id = options.get("user_id") or self.given("user_id")
         session_id = options.get("session_id") or self.given("session_id")
-        code = parent.code if parent is not None else None
-        if code is None:
+        record, parent = self._record(), current_run.get()
+        if parent is not None and parent.code is not None:
+            code, call = parent.code, parent.code.call_for(self.agent_id, [message], user_id)
+            session_id = session_id or code.session_for(self.agent_id, user_id)
+        else:
+            code = call = None
             session_id = session_id or _views.implicit_session(record.here(), user_id)
-            return self._make(
-                entry,
-                options,
-                inputs,
-                run_id=options.get("run_id") or new_id(),
-                session_id=session_id,
-                user_id=user_id,
-                input=[message],
-                given_state=record.given_state(session_id, options.get("session_state")),
-            )
-        session_id = session_id or f"{code.run.session_id}/{self.agent_id}"
-        call = code.call_for(self.agent_id, [message])
         run, output = self._make(
             entry,
             options,
             inputs,
-            run_id=options.get("run_id") or child_run_id(code.run, call, self.agent_id),
+            parent=parent,
+            call=call,
             session_id=session_id,
-            user_id=user_id or code.run.user_id,
+            user_id=user_id,
             input=[message],
             given_state=record.given_state(session_id, options.get("session_state")),
-            storage=self.storage or code.run.storage,
         )
-        run.named = True
-        code.adopt(run, call)
+        if code is not None and call is not None:
+            code.adopt(run, call)
         return run, output
+
+    def open_for(self, parent: Run, *, call: ToolExecution) -> Run:
+        """Make the run of this workflow that a call of `parent`'s code consists of."""
+        return self._make(self._entry("arun"), {}, {}, parent=parent, call=call, session_id="", user_id=None)[0]
 
     def reopened(self, run_id: str, *, user_id: str | None) -> Run:
         """Make the run that a stored one goes on as, for a runtime that acts on it."""
@@ -341,9 +237,9 @@ class Workflow(Definition):
             decided = response.tools_with_members if response is not None else ()
         run, _ = self._make(
             self._entry("arun"),
+            {"run_id": run_id or (response.run_id if response else None) or ""},
             {},
-            {},
-            run_id=run_id or (response.run_id if response else None) or "",
+            parent=current_run.get(),
             session_id=(response.session_id if response else None) or "",
             user_id=user_id or (response.user_id if response else None) or self.given("user_id"),
         )
@@ -357,11 +253,19 @@ class Workflow(Definition):
         options: dict[str, Any],
         inputs: dict[str, Any],
         *,
-        storage: Storage | None = None,
+        parent: Run | None,
+        call: ToolExecution | None = None,
+        user_id: str | None,
         **fields: Any,
     ) -> tuple[Run, Output]:
-        parent, record, name = current_run.get(), self._record(), self.name or self.agent_id
-        here, storage = record.here(), storage or self._storage()
+        """Make a run of its own, or, with a `call`, one that this call of its parent's code consists of."""
+        record, name = self._record(), self.name or self.agent_id
+        here, run_id = record.here(), options.get("run_id")
+        if parent is not None and call is not None:
+            run_id, user_id = run_id or child_run_id(parent, call, self.agent_id), user_id or parent.user_id
+            storage = self.storage or parent.storage
+        else:
+            run_id, storage = run_id or new_id(), self._storage()
         budget = options.get("budget", self.budget)
         above = parent.budgets if parent is not None else ()
         definition = RunDefinition[Any](
@@ -374,12 +278,14 @@ class Workflow(Definition):
         run = Run(
             definition=definition,
             storage=storage,
-            journal=Journal(storage, fields["run_id"]),
+            journal=Journal(storage, run_id),
             limits=options.get("limits") or self.limits or LIMITS,
             budgets=above if budget is None or budget in above else (budget, *above),
             parent=parent,
+            run_id=run_id,
+            user_id=user_id,
             path=(*parent.path, name) if parent is not None else (name,),
-            named="run_id" in options,
+            named="run_id" in options or call is not None,
             on_start=record.started,
             on_end=lambda response: record.ended(here, response),
             **fields,
@@ -387,7 +293,10 @@ class Workflow(Definition):
         run.journal.session_id = run.session_id
         if self.debug_mode:
             run.debug = library_logger("run", debug=True)
-        output = Output(run)
+        return run, self._put_code_in(run, entry, inputs)
+
+    def _put_code_in(self, run: Run, entry: Entry, inputs: dict[str, Any]) -> Output:
+        view, output = self._bound(run), Output(run)
 
         async def main() -> Any:
             output.before = code.yields
@@ -395,94 +304,15 @@ class Workflow(Definition):
             return output.content(await drain(call, output.take))
 
         code = run.code = Code(run, main, inputs)
-        view = self._bound(run)
-        code.openers = view._openers()
-        return run, output
+        code.openers = lambda: self._openers(run)
+        return output
 
-    def _bound(self, run: Run) -> Self:
-        """Return this workflow as the code of the run sees it."""
-        view = object.__new__(type(self))
-        view.__dict__.update(self.__dict__)
-        view.__dict__.update(_run=run, _agents={}, _original=self._self())
-        return view
-
-    def within(self) -> Self:
-        """Return a view of this workflow for one run of another: its newest run is the newest one in that run."""
-        view = object.__new__(type(self))
-        view.__dict__.update(self.__dict__)
-        view.__dict__.update(_original=self._self(), _own_record=_views.Record())
-        return view
-
-    def _openers(self) -> dict[str, Callable[[ToolExecution], Run]]:
-        """What makes the runs that this view's agents began, by their names."""
-        run: Run = self.__dict__["_run"]
+    def _openers(self, run: Run) -> dict[str, Callable[[ToolExecution], Run]]:
+        """What makes the runs that the code of a run may have begun, by their names."""
         found: dict[str, Callable[[ToolExecution], Run]] = {}
-        for name, agent in self._own_agents():
-            found[name] = lambda call, agent=agent, name=name: agent.open_for(run, "", name=name, call=call)
+        for name, definition in self._definitions():
+            if isinstance(definition, Workflow):
+                found[name] = lambda call, inner=definition: inner.open_for(run, call=call)
+            elif isinstance(definition, Agent):
+                found[name] = lambda call, agent=definition, name=name: agent.open_for(run, "", name=name, call=call)
         return found
-
-    def _own_agents(self) -> Iterator[tuple[str, Agent[Any]]]:
-        names = dict.fromkeys([*self.__dict__, *(name for cls in type(self).__mro__ for name in vars(cls))])
-        for name in names:
-            value = None if name.startswith("__") else vars(self).get(name, getattr(type(self), name, None))
-            if isinstance(value, Agent):
-                agent: Agent[Any] = value  # pyright: ignore[reportUnknownVariableType]
-                yield agent.name or agent.agent_id or "agent", agent
-
-    def _self(self) -> Workflow:
-        """The object that the user made, of which this may be a view for one run."""
-        return self.__dict__.get("_original", self)
-
-    def _record(self) -> _views.Record:
-        return self.__dict__.get("_own_record") or _views.record_of(self._self())
-
-    def _newest(self, name: str) -> RunResponse[Any] | None:
-        run: Run | None = self.__dict__.get("_run")
-        if run is not None:
-            return run.touch()
-        newest = self._record().read(name)
-        return newest.response if newest is not None else None
-
-    def _storage(self) -> Storage:
-        return self.storage or _views.own_storage(self._record())
-
-
-def _session_state(workflow: Workflow) -> dict[str, Any]:
-    """In a run: its live state. Elsewhere the newest run's, see `run_response`; before the first, the initial one."""
-    run: Run | None = workflow.__dict__.get("_run")
-    if run is not None:
-        return run.state
-    newest = workflow._record().read("session_state")  # pyright: ignore[reportPrivateUsage]  a property of Workflow
-    if newest is not None and newest.response.session_state is not None:
-        return newest.state()
-    if workflow.__dict__.get("session_state") is None:  # the class's is not changed by what is done to an instance's
-        workflow.__dict__["session_state"] = copy_state(workflow.given("session_state") or {})
-    return workflow.__dict__["session_state"]
-
-
-def _set_session_state(workflow: Workflow, value: dict[str, Any]) -> None:
-    run: Run | None = workflow.__dict__.get("_run")
-    if run is None:
-        workflow.__dict__["session_state"] = value
-        workflow._record().set_state(value)  # pyright: ignore[reportPrivateUsage]  a property of Workflow
-    elif value is not run.state:
-        run.state.clear()
-        run.state.update(value)
-
-
-def _of_newest(name: str) -> property:
-    def read(workflow: Workflow) -> str | None:
-        response = workflow._newest(name)  # pyright: ignore[reportPrivateUsage]  a property of Workflow
-        return getattr(response, name) if response is not None else workflow.given(name)
-
-    return property(read, lambda workflow, value: workflow.__dict__.__setitem__(name, value))
-
-
-# As options these are what a run starts from; read they are the run's, or what the newest run made of them.
-_READ: Final = {
-    "session_state": property(_session_state, _set_session_state),
-    "session_id": _of_newest("session_id"),
-    "user_id": _of_newest("user_id"),
-}
-for _name, _property in _READ.items():
-    setattr(Workflow, _name, _property)

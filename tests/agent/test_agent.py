@@ -12,11 +12,16 @@ import pytest
 from pydantic import BaseModel
 
 from agentrt import Agent, Message, RunContext
+from agentrt.errors import ConfigurationError
 from agentrt.testing import FunctionModel, ScriptedModel, reply
 
 
 def say(text: str) -> FunctionModel:
     return FunctionModel(lambda request: text)
+
+
+def shout(text: str) -> str:
+    return text.upper()
 
 
 def test_a_misspelt_option_is_a_type_error_that_names_the_right_one() -> None:
@@ -27,8 +32,22 @@ def test_a_misspelt_option_is_a_type_error_that_names_the_right_one() -> None:
 
 
 def test_options_are_keyword_only() -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="Agent takes its options by name, not 'name'"):
         Agent("name")  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"storage": "tmp/data.db"}, r"storage is a Storage, as SqliteStorage\(.*\), not 'tmp/data.db'"),
+        ({"instructions": 5}, "instructions are a text, several, or a function that returns them, not 5"),
+        ({"tools": [shout], "tool_choice": "shuot"}, "tool_choice names 'shuot', and the tools are: shout"),
+        ({"tool_choice": "shout"}, "the tools are: none"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_said_before_a_model_is_asked(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        Agent(model=ScriptedModel(), **options).run("hi")
 
 
 def test_arun_is_a_real_coroutine() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -276,6 +277,21 @@ async def test_mixed_kinds_in_one_turn_are_answered_in_call_order(world: World) 
     results = [m.content for m in world.model.last_request.messages if m.role == "tool"]
     assert results == ['{"files": ["a"]}', "sent hi to bob", "dropped 1"]
     assert sorted(world.did) == ["drop 1", "sent to bob"]
+
+
+async def test_a_value_that_is_refused_leaves_the_run_as_it_was_and_the_error_shows_no_failed_one(world: World) -> None:
+    @tool(requires_user_input=True)
+    def count(n: int) -> int:
+        return n
+
+    agent = world.agent(reply(tool_calls=[("count", {})]), tools=[count])
+    paused = await agent.arun("go", run_id="r", session_id="s")
+    for call in paused.tools_requiring_user_input:
+        call.user_input_schema = [replace(field, value="many") for field in call.user_input_schema or ()]
+    with pytest.raises(UserInputInvalid, match="'n': int expected, not many") as caught:
+        await agent.acontinue_run(paused)
+    assert caught.value.run_response is None
+    assert (await agent.sessions.aget_run("r")).is_paused
 
 
 async def test_a_paused_run_can_be_cancelled_and_its_session_goes_on(world: World) -> None:

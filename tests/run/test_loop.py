@@ -258,6 +258,20 @@ async def test_a_tool_marked_stop_after_ends_the_run_with_its_result() -> None:
     assert (response.content, response.stop_reason) == ("the end", "tool")
 
 
+async def test_of_several_tools_that_stop_the_run_all_results_are_the_answer_and_one_that_fails_stops_nothing() -> None:
+    @tool(stop_after_tool_call=True)
+    def half(of: int) -> dict[str, float]:
+        return {"half": 1 / of}
+
+    turn = reply(tool_calls=[("half", {"of": 1}), ("half", {"of": 2})])
+    response = await Agent(model=ScriptedModel(turn), tools=[half]).arun("hi")
+    assert (response.content, response.stop_reason) == ('{"half": 1.0}\n\n{"half": 0.5}', "tool")
+
+    turn = reply(tool_calls=[("half", {"of": 1}), ("half", {"of": 0})])
+    response = await Agent(model=ScriptedModel(turn, "There is no half of nothing"), tools=[half]).arun("hi")
+    assert (response.content, response.stop_reason) == ("There is no half of nothing", "end")
+
+
 async def test_calls_that_share_state_run_in_order_and_others_together() -> None:
     together = asyncio.Barrier(2)
     order: list[int] = []

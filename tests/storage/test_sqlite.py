@@ -102,6 +102,11 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any]):
         SqliteStorage(**options)
 
 
+async def test_a_folder_is_no_database(tmp_path: Path):
+    with pytest.raises(StorageError, match="is a folder: name a file in it"):
+        await seen(SqliteStorage(db_file=tmp_path))
+
+
 async def test_table_names_keep_storages_on_one_file_apart(tmp_path: Path):
     one = SqliteStorage(db_file=tmp_path / "data.db", table_name="order")
     other = SqliteStorage(db_file=tmp_path / "data.db", table_name="group")

@@ -166,14 +166,42 @@ async def test_the_text_of_a_team_that_routes_is_its_members_also_through_anothe
         assert "".join([piece async for piece in deltas]) == "one two three" == await run.text()
 
 
-def test_a_team_that_routes_prints_the_members_answer_once(capsys: pytest.CaptureFixture[str]) -> None:
-    routing("outer", routing("inner", member("ann", "one two three"))).print_response("go", stream=True)
+async def test_members_that_are_handed_one_question_answer_one_after_the_other() -> None:
+    turn = reply(tool_calls=[("forward_to_member", {"member": name}) for name in ("ann", "bob")])
+    team = Team(mode="route", members=[member("ann", ANN), member("bob", BOB)], model=ScriptedModel(turn))
+    async with team.stream("go") as run:
+        deltas: Any = run.text_deltas()
+        assert "".join([piece async for piece in deltas]) == f"{ANN}\n\n{BOB}" == await run.text()
+
+
+async def test_an_answer_that_was_not_streamed_is_the_last_piece() -> None:
+    team = routing("outer", member("ann", "one two three")).copy(stream_member_events=False)
+    async with team.stream("go") as run:
+        deltas: Any = run.text_deltas()
+        assert [piece async for piece in deltas] == ["one two three"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_team_that_routes_prints_the_members_answer_once(
+    stream: bool, shown: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    team = routing("outer", routing("inner", member("ann", "one two three"))).copy(show_members_responses=shown)
+    team.print_response("go", stream=stream)
     assert capsys.readouterr().out.count("one two three") == 1
 
 
-def test_a_team_prints_what_its_members_say(capsys: pytest.CaptureFixture[str]) -> None:
-    team = team_of_two(show_members_responses=True)
+def test_answers_of_several_that_are_handed_a_question_are_printed_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    turn = reply(tool_calls=[("forward_to_member", {"member": name}) for name in ("ann", "bob")])
+    team = Team(mode="route", members=[member("ann", ANN), member("bob", BOB)], model=ScriptedModel(turn))
     team.print_response("go", stream=True)
+    assert f"{ANN}\n\n{BOB}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_team_prints_what_its_members_say(stream: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    team = team_of_two(show_members_responses=True)
+    team.print_response("go", stream=stream)
     out = capsys.readouterr().out
     assert "both have" in out and f"Response of ann: {ANN}" in out and f"Response of bob: {BOB}" in out
     quiet = team_of_two()

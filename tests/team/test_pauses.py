@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +13,7 @@ from agentrt import Agent, RunResponse, RunStatus, Team, tool
 from agentrt.errors import AlreadyContinued, DecisionRefused
 from agentrt.models.base import ModelRequest
 from agentrt.models.message import utc_now
-from agentrt.run.decisions import Confirm, Provide, Reject
+from agentrt.run.decisions import Confirm, Provide, Reject, Requirement
 from agentrt.runtime import Runtime
 from agentrt.testing import FunctionModel, ScriptedModel, reply
 from tests.run.conftest import OpenStorage, open_storage, same_place  # noqa: F401  fixtures
@@ -31,7 +33,9 @@ class World:
         self.results: list[str] = []
 
     def member(self, name: str, **options: Any) -> Agent[Any]:
-        @tool(requires_confirmation=True, allow_edits=options.pop("allow_edits", False), **options)
+        given: dict[str, Any] = options or {"requires_confirmation": True}
+
+        @tool(**given)
         def drop(x: str) -> str:
             self.did.append(f"{name} drops {x}")
             return f"dropped {x}"
@@ -57,12 +61,11 @@ class World:
         members = [self.member("ann", **options), self.member("bob", **options)]
         return Team(name="team", members=members, model=self.leader("team", "ann", "bob"), storage=self.open())
 
-    def nested(self) -> Team[Any]:
+    def nested(self, **options: Any) -> Team[Any]:
         """ann and bob in a team of cid's team."""
-        inner = Team(
-            name="inner", members=[self.member("ann"), self.member("bob")], model=self.leader("inner", "ann", "bob")
-        )
-        middle = Team(name="middle", members=[inner, self.member("cid")], model=self.leader("middle", "inner", "cid"))
+        ann, bob, cid = (self.member(name, **options) for name in ("ann", "bob", "cid"))
+        inner = Team(name="inner", members=[ann, bob], model=self.leader("inner", "ann", "bob"))
+        middle = Team(name="middle", members=[inner, cid], model=self.leader("middle", "inner", "cid"))
         return Team(name="team", members=[middle], model=self.leader("team", "middle"), storage=self.open())
 
 
@@ -188,6 +191,67 @@ async def test_decisions_taken_along_reach_members_far_below(world: World) -> No
     assert len(world.did) == 3
 
 
+KINDS: dict[str, Callable[[Requirement], None]] = {
+    "requires_confirmation": lambda asked: asked.confirm(),
+    "requires_user_input": lambda asked: asked.provide({"x": asked.path[-1]}),
+    "external_execution": lambda asked: asked.resolve(f"dropped {asked.path[-1]}"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", ["plain", "streamed", "sync"])
+async def test_members_far_below_may_wait_for_anything_and_go_on_elsewhere(world: World, kind: str, way: str) -> None:
+    async def done(team: Team[Any], response: RunResponse[Any] | None = None) -> RunResponse[Any]:
+        if way == "sync":
+            if response is None:
+                return await asyncio.to_thread(team.run, "go", run_id="r", session_id="s")
+            return await asyncio.to_thread(team.continue_run, response)
+        if way == "plain":
+            return await (team.acontinue_run(response) if response else team.arun("go", run_id="r", session_id="s"))
+        last: Any = None
+        async for event in (
+            team.acontinue_run(response, stream=True) if response else team.arun("go", run_id="r", stream=True)
+        ):
+            last = event
+        return last.response
+
+    assert len((await done(world.nested(**{kind: True}))).requirements) == 3
+    other = world.nested(**{kind: True})
+    loaded = await (other.sessions.aget_run("r") if way != "sync" else asyncio.to_thread(other.sessions.get_run, "r"))
+    for requirement in loaded.requirements:
+        KINDS[kind](requirement)
+    response = await done(other, loaded)
+    assert response.status is RunStatus.COMPLETED and response.requirements == []
+    acted = [] if kind == "external_execution" else ["ann drops ann", "bob drops bob", "cid drops cid"]
+    assert sorted(world.did) == acted
+    assert world.results == ["middle: inner: ann: dropped ann; bob: dropped bob; cid: dropped cid"]
+    assert len(world.asked) == 12 and paired(response.messages)
+
+
+async def test_a_leader_may_wait_before_its_members_do_and_one_member_twice_at_once(world: World) -> None:
+    @tool(requires_user_input=True)
+    def ask_who(name: str) -> str:
+        return f"for {name}"
+
+    def lead(request: ModelRequest) -> Any:
+        world.results = [message.content or "" for message in request.messages if message.role == "tool"]
+        first = reply(tool_calls=[("ask_who", {"name": ""})])
+        return [first, ask("ann", "ann"), "", "all done"][len(world.results)]
+
+    ann = world.member("ann")
+    team = Team(name="team", members=[ann], tools=[ask_who], model=FunctionModel(lead), storage=world.open())
+    paused = await team.arun("go", session_id="s")
+    paused.requirements[0].provide({"name": "Ada"})
+    paused = await team.acontinue_run(paused)
+    first, second = paused.requirements
+    assert waiting(paused) == [("team", "ann")] * 2 and first.run_id != second.run_id
+    first.confirm()
+    second.reject("once is enough")
+    response = await team.acontinue_run(paused)
+    assert response.content == "all done" and world.did == ["ann drops ann"]
+    assert world.results[:2] == ["for Ada", "ann: dropped ann"] and "once is enough" in world.results[2]
+
+
 async def test_a_member_may_pause_again(world: World) -> None:
     def answer(request: ModelRequest) -> Any:
         done = sum(message.role == "tool" for message in request.messages)
@@ -219,7 +283,7 @@ async def test_a_decision_that_does_not_fit_a_members_call_is_refused_and_nothin
 
 
 async def test_arguments_of_a_members_call_may_be_edited_where_its_tool_says_so(world: World) -> None:
-    team = world.two(allow_edits=True)
+    team = world.two(requires_confirmation=True, allow_edits=True)
     paused = await team.arun("go")
     ann, bob = paused.requirements
     ann.confirm(args={"x": "less"})
@@ -242,7 +306,7 @@ async def test_may_decide_sees_whose_call_it_is(world: World) -> None:
 
 
 async def test_time_decides_about_a_members_call_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    await world.two(expires_after_s=60, on_expiry="confirm").arun("go", run_id="r")
+    await world.two(requires_confirmation=True, expires_after_s=60, on_expiry="confirm").arun("go", run_id="r")
     runtime = Runtime(teams=[world.two()], storage=world.open())
     assert len(await runtime.requirements()) == 2
     later = utc_now() + timedelta(seconds=61)

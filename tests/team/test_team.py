@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from agentrt import Agent, RunContext, RunLimits, RunResponse, RunStatus, Team, tool
+from agentrt import Agent, Image, RunContext, RunLimits, RunResponse, RunStatus, Team, tool
 from agentrt.errors import ConfigurationError, ModelServerError
 from agentrt.models.base import ModelRequest
 from agentrt.run.events import BaseEvent
@@ -18,6 +19,8 @@ from agentrt.runtime import Runtime
 from agentrt.storage.in_memory import InMemoryStorage
 from agentrt.storage.sqlite import SqliteStorage
 from agentrt.testing import FunctionModel, Gate, ScriptedModel, reply
+from agentrt.tools.reasoning import ReasoningTools
+from tests.run.test_history import paired
 from tests.team.kit import ask, member, model_of, told, tools_in
 
 pytestmark = pytest.mark.timeout(20)
@@ -101,6 +104,55 @@ async def test_one_member_may_be_asked_twice_in_a_turn() -> None:
     assert len({one.run_id for one in response.member_responses}) == 2
 
 
+@pytest.mark.parametrize("concurrency", ["wait", "refuse"])
+async def test_a_member_asked_twice_in_a_turn_has_its_session_as_it_wants_it(concurrency: Any, tmp_path: Path) -> None:
+    ann = Agent(name="ann", model=FunctionModel(lambda request: "ok"), session_concurrency=concurrency)
+    leader = ScriptedModel(ask("ann", "ann"), "done")
+    storage = SqliteStorage(db_file=tmp_path / "data.db")
+    async with asyncio.timeout(10):
+        await Team(members=[ann], model=leader, storage=storage).arun("go")
+    first, second = told(leader)
+    assert first == "ok" and (second == "ok" if concurrency == "wait" else "SessionBusy" in second)
+
+
+async def test_fifty_runs_of_one_team_at_once_keep_apart(tmp_path: Path) -> None:
+    async def note(ctx: RunContext, team: Team[Any]) -> str:
+        team.session_state["seen"].append(ctx.session_id)
+        await asyncio.sleep(0)
+        return ctx.user_id or ""
+
+    def noting(request: ModelRequest) -> Any:
+        last = request.messages[-1]
+        return f"bob for {last.content}" if last.role == "tool" else reply(tool_calls=[("note", {})])
+
+    def lead(request: ModelRequest) -> Any:
+        results = [message.content or "" for message in request.messages if message.role == "tool"]
+        task = request.messages[-1].content
+        calls = [("delegate_to_member", {"member": name, "task": task}) for name in ("ann", "bob")]
+        return " and ".join(results) if results else reply(tool_calls=calls)
+
+    ann = Agent(name="ann", model=FunctionModel(lambda request: f"ann on {request.messages[-1].content}"))
+    bob = Agent(name="bob", model=FunctionModel(noting), tools=[note])
+    storage = SqliteStorage(db_file=tmp_path / "data.db")
+    team = Team(members=[ann, bob], model=FunctionModel(lead), storage=storage, team_session_state={"seen": []})
+
+    async def one(number: int) -> RunResponse[Any]:
+        who: Any = {"session_id": f"s{number}", "user_id": f"u{number}"}
+        if number % 2:
+            return await team.arun(f"q{number}", **who)
+        async with team.stream(f"q{number}", **who) as run:
+            async for event in run:
+                assert (event.session_id or "").split("/")[0] == f"s{number}"
+            return await run.result()
+
+    async with asyncio.timeout(15):
+        responses = await asyncio.gather(*map(one, range(50)))
+    for number, response in enumerate(responses):
+        assert response.content == f"ann on q{number} and bob for u{number}"
+        assert response.session_state == {"seen": [f"s{number}/bob"]}
+        assert {below.user_id for below in response.member_responses} == {f"u{number}"}
+
+
 async def test_an_agent_may_be_a_member_of_several_teams_that_run_at_once() -> None:
     def answer(request: ModelRequest) -> str:
         return f"heard {request.messages[-1].content}"
@@ -120,6 +172,45 @@ async def test_what_is_expected_goes_with_the_task() -> None:
         "go"
     )
     assert model_of(ann).last_request.messages[-1].content == "Count.\n\nExpected output: A number."
+
+
+async def test_images_that_the_team_is_asked_about_are_shown_to_its_members() -> None:
+    ann, image = member("ann", "a cat"), Image(url="https://example.org/cat.png")
+    inner = Team(name="inner", members=[ann], model=ScriptedModel(ask("ann"), "a cat"))
+    team = Team(members=[inner], model=ScriptedModel(ask("inner"), "a cat"))
+    await team.arun("What is it?", images=[image])
+    assert model_of(ann).last_request.messages[-1].images == [image]
+
+
+async def test_a_member_without_dependencies_has_those_of_the_teams_run() -> None:
+    made: list[str] = []
+
+    def look(ctx: RunContext) -> str:
+        return ctx.dependencies["place"]
+
+    def place() -> str:
+        made.append("Oslo")
+        return "Oslo"
+
+    looking = reply(tool_calls=[("look", {})])
+    ann, bob = member("ann", looking, "ok", tools=[look]), member("bob", looking, "ok", tools=[look])
+    bob = bob.copy(dependencies={"place": "Rome"})
+    inner = Team(name="inner", members=[ann], model=ScriptedModel(ask("ann"), "ok"))
+    team = Team(members=[inner, bob], model=ScriptedModel(ask("inner", "bob"), "ok"))
+    await team.arun("go", dependencies={"place": place})
+    assert (told(model_of(ann)), told(model_of(bob)), made) == (["Oslo"], ["Rome"], ["Oslo"])
+
+
+async def test_usage_is_each_members_own_and_the_teams_in_total() -> None:
+    inner = Team(name="inner", members=[member("ann", "one two three")], model=ScriptedModel(ask("ann"), "four five"))
+    team = Team(members=[inner, member("bob", "six")], model=ScriptedModel(ask("inner", "bob"), "done"))
+    response = await team.arun("go")
+    below, bob = response.member_responses
+    (ann,) = below.member_responses
+    assert [run.usage.output_tokens for run in (response, below, ann, bob)] == [1, 2, 3, 1]
+    assert below.total_usage.total_tokens == below.usage.total_tokens + ann.usage.total_tokens
+    runs = (response, below, ann, bob)
+    assert response.total_usage.total_tokens == sum(run.usage.total_tokens for run in runs)
 
 
 async def test_a_member_without_a_model_uses_the_teams() -> None:
@@ -142,6 +233,7 @@ async def test_tools_of_the_team_stand_beside_its_members() -> None:
     [
         ([], "has members"),
         ([Agent()], "by name"),
+        ([Agent(name=" ")], "by name"),
         ([Agent(name="ann"), Agent(name="ann")], "Two members are called 'ann'"),
         (["ann"], "agents and teams"),
     ],
@@ -150,6 +242,12 @@ async def test_tools_of_the_team_stand_beside_its_members() -> None:
 def test_a_team_that_can_not_be_is_refused(members: Any, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
         Team(members=members)
+
+
+def test_a_mode_that_there_is_not_is_refused() -> None:
+    options: dict[str, Any] = {"mode": "cordinate"}
+    with pytest.raises(ConfigurationError, match="mode is coordinate, route, collaborate; not 'cordinate'"):
+        Team(members=[Agent(name="ann")], **options)
 
 
 # --- what goes wrong -------------------------------------------------------------------------------------------------
@@ -190,6 +288,47 @@ async def test_a_member_is_known_by_its_id_too_and_however_its_name_is_written(w
     leader = ScriptedModel(ask(written), "ok")
     await Team(members=[web], model=leader).arun("go")
     assert told(leader) == ["found"]
+
+
+@pytest.mark.parametrize("name", ["Märta 研究", "日本", "a/b", "x" * 300])
+async def test_a_member_may_have_any_name(name: str) -> None:
+    leader = ScriptedModel(ask(name), "ok")
+    response = await Team(members=[member(name, "found")], model=leader, storage=InMemoryStorage()).arun("go")
+    assert told(leader) == ["found"] and response.member_responses[0].agent_name == name
+
+
+async def test_of_members_with_names_alike_each_is_asked_by_its_very_name() -> None:
+    leader = ScriptedModel(ask("web search", "Web_Search", "WEB SEARCH"), "ok")
+    await Team(members=[member("web search", "one"), member("Web_Search", "two")], model=leader).arun("go")
+    assert told(leader) == ["one", "two", "There is no member 'WEB SEARCH'; the members are: web search, Web_Search"]
+
+
+async def test_a_team_among_its_own_members_is_held_by_the_limit_of_depth() -> None:
+    def lead(request: ModelRequest) -> Any:
+        return "ok" if request.messages[-1].role == "tool" else ask("team")
+
+    team = Team(name="team", members=[member("ann")], model=FunctionModel(lead))
+    team.members = [team]
+    response = await team.arun("go")
+    assert response.content == "ok" and response.total_usage.model_calls == 10
+
+
+async def test_a_member_that_reaches_a_limit_is_a_result_for_the_leader() -> None:
+    def act() -> str:
+        return "acted"
+
+    ann = Agent(
+        name="ann",
+        model=FunctionModel(lambda request: reply(tool_calls=[("act", {})])),
+        tools=[act],
+        limits=RunLimits(model_calls=3),
+    )
+    bob = member("bob", reply("never", gate=Gate())).copy(limits=RunLimits(seconds=0.01))
+    leader = ScriptedModel(ask("ann", "bob"), "done")
+    async with asyncio.timeout(5):
+        response = await Team(members=[ann, bob], model=leader).arun("go")
+    assert response.content == "done"
+    assert "limit of 3 model calls" in told(leader)[0] and "limit of 0.01 seconds" in told(leader)[1]
 
 
 async def test_members_have_no_members_unless_they_are_teams() -> None:
@@ -244,6 +383,46 @@ async def test_cancelling_the_team_cancels_its_members() -> None:
     assert stored is not None and stored.status is RunStatus.CANCELLED
 
 
+async def test_a_team_that_is_left_has_every_run_ended_and_every_call_answered(tmp_path: Path) -> None:
+    gate = Gate()
+    ann = member("ann", reply("half of it", gate=gate, gate_after=1))
+    inner = Team(name="inner", members=[ann, member("bob", "ok")], model=ScriptedModel(ask("ann", "bob")))
+    storage = SqliteStorage(db_file=tmp_path / "data.db")
+    team = Team(name="team", members=[inner], model=ScriptedModel(ask("inner")), storage=storage)
+    async with asyncio.timeout(5), team.stream("go", run_id="r") as run:
+        async for event in run:
+            if event.event == "RunContent" and event.path[-1] == "ann":
+                break
+    response = await team.sessions.aget_run("r")
+    (below,) = response.member_responses
+    runs = [response, below, *below.member_responses]
+    ended = {run.agent_name: (await storage.load_run(run.run_id or "")) for run in runs}
+    cancelled = RunStatus.CANCELLED
+    assert {name: run and run.status for name, run in ended.items()} == {
+        "team": cancelled,
+        "inner": cancelled,
+        "ann": cancelled,
+        "bob": RunStatus.COMPLETED,
+    }
+    assert all(run is not None and paired(run.messages) for run in ended.values())
+    facts = [json.loads(text) for _, text in await storage.load_events("r")]
+    ends = [fact["path"][-1] for fact in facts if fact["event"] in ("RunCompleted", "RunCancelled")]
+    assert ends[-3:] == ["ann", "inner", "team"] and await storage.list_unfinished() == []
+
+
+async def test_a_team_cancelled_after_its_turn_has_its_members_finish() -> None:
+    gate = Gate()
+    team = Team(members=[member("ann", reply("whole", gate=gate))], model=ScriptedModel(ask("ann")))
+    handle = await team.start("go")
+    async with asyncio.timeout(5):
+        await gate.reached.wait()
+        await team.cancel(handle.run_id, "enough", mode="after_turn")
+        gate.open()
+        response = await handle.result()
+    assert response.status is RunStatus.CANCELLED
+    assert [(one.status, one.content) for one in response.member_responses] == [(RunStatus.COMPLETED, "whole")]
+
+
 async def test_a_member_that_is_cancelled_alone_leaves_the_team_to_go_on() -> None:
     gate, storage = Gate(), InMemoryStorage()
     leader = ScriptedModel(ask("ann"), "without ann")
@@ -284,6 +463,44 @@ async def test_route_gives_a_members_typed_answer_as_it_is() -> None:
     assert response.content == Weather(city="Oslo", degrees=4)
 
 
+async def test_route_has_a_member_without_a_type_answer_in_the_teams_also_through_another_team() -> None:
+    ann = member("ann", '{"city": "Oslo", "degrees": 4}')
+    inner = Team(name="inner", mode="route", members=[ann], model=ScriptedModel(forward("ann")))
+    team = Team(mode="route", members=[inner], model=ScriptedModel(forward("inner")), response_model=Weather)
+    assert (await team.arun("go")).content == Weather(city="Oslo", degrees=4)
+
+
+async def test_a_leader_that_routes_may_answer_by_itself() -> None:
+    team = Team(mode="route", members=[member("ann")], model=ScriptedModel("I know"))
+    response = await team.arun("go")
+    assert (response.content, response.member_responses) == ("I know", [])
+
+
+async def test_of_several_that_are_handed_the_question_one_that_fails_is_left_to_the_leader() -> None:
+    turn = reply(tool_calls=[("forward_to_member", {"member": name}) for name in ("ann", "bob")])
+    leader = ScriptedModel(turn, "bob has no idea")
+    team = Team(mode="route", members=[member("ann", "from ann"), member("bob", ValueError("no idea"))], model=leader)
+    assert (await team.arun("go")).content == "bob has no idea"
+    assert told(leader)[0] == "from ann" and "no idea" in told(leader)[1]
+
+
+async def test_a_team_answers_in_a_type_and_is_told_its_members_as_data() -> None:
+    oslo, rome = '{"city": "Oslo", "degrees": 4}', '{"city": "Rome", "degrees": 9}'
+    leader = ScriptedModel(reply(tool_calls=[("think", {"title": "x", "thought": "Ask ann."})]), ask("ann"), rome)
+    ann = member("ann", oslo, response_model=Weather)
+    team = Team(members=[ann], model=leader, response_model=Weather, tools=[ReasoningTools()])
+    response = await team.arun("go")
+    assert response.content == Weather(city="Rome", degrees=9)
+    assert told(leader)[-1] == oslo and response.reasoning_steps[0].reasoning == "Ask ann."
+
+
+async def test_a_team_makes_a_plan_before_it_asks_its_members() -> None:
+    leader = ScriptedModel("1. Ask ann.", ask("ann"), "done")
+    response = await Team(members=[member("ann", "ok")], model=leader, reasoning=True).arun("go")
+    assert response.content == "done" and "Ask ann." in response.reasoning_steps[0].reasoning
+    assert tools_in(leader)[1:] == [["delegate_to_member"]] * 2
+
+
 async def test_route_goes_on_when_the_member_fails() -> None:
     ann, leader = member("ann", ValueError("no idea")), ScriptedModel(forward("ann"), "I can't say")
     assert (await Team(mode="route", members=[ann], model=leader).arun("go")).content == "I can't say"
@@ -312,6 +529,19 @@ async def test_collaborate_is_an_error_when_nobody_answers() -> None:
     assert response.tools[0].tool_call_error and response.content == "who knows"
 
 
+async def test_teams_that_collaborate_may_be_members_of_each_other() -> None:
+    def together(name: str, *members: Agent[Any]) -> Team[Any]:
+        turn = reply(tool_calls=[("ask_all_members", {"task": "Is it so?"})])
+        return Team(name=name, mode="collaborate", members=members, model=ScriptedModel(turn, f"{name} agrees"))
+
+    bottom = together("bottom", member("ann", "yes"), member("bob", "no"))
+    top = together("top", together("middle", bottom), member("cid", "perhaps"))
+    response = await top.arun("go")
+    assert told(model_of(bottom)) == ["ann answered:\nyes\n\nbob answered:\nno"]
+    assert told(model_of(top)) == ["middle answered:\nmiddle agrees\n\ncid answered:\nperhaps"]
+    assert response.total_usage.model_calls == 9
+
+
 # --- sessions and state ----------------------------------------------------------------------------------------------
 
 
@@ -327,6 +557,7 @@ async def test_members_have_sessions_of_their_own_and_remember_what_they_were_as
     session = await storage.load_session("s")
     below = await storage.load_session("s/ann")
     assert session is not None and session.run_count == 2
+    assert [one.session_id for one in await team.sessions.of_user("ada").alist()] == ["s"]
     assert below is not None and below.user_id == "ada"
 
 
@@ -460,9 +691,22 @@ async def test_what_an_agent_that_is_a_tool_waits_for_is_decided_on_the_run_that
     assert told(model) == ["it is gone"]
 
 
-def test_an_agent_without_a_name_is_no_tool() -> None:
+@pytest.mark.parametrize("name", [None, "研究"])
+def test_an_agent_without_a_name_for_a_tool_is_none_until_it_is_given_one(name: str | None) -> None:
     with pytest.raises(ConfigurationError, match=r"as_tool\(name=…\)"):
-        Agent().as_tool()
+        Agent(name=name).as_tool()
+    assert Agent(name=name).as_tool("research").name == "research"
+
+
+async def test_a_task_for_an_agent_that_is_a_tool_may_have_to_be_confirmed_and_its_answer_be_the_last_word() -> None:
+    expert = member("expert", "one two three")
+    model = ScriptedModel(reply(tool_calls=[("expert", {"task": "Count."})]))
+    agent = Agent(model=model, tools=[expert.as_tool(requires_confirmation=True, stop_after_tool_call=True)])
+    paused = await agent.arun("go")
+    assert model_of(expert).requests == []
+    paused.requirements[0].confirm()
+    response = await agent.acontinue_run(paused)
+    assert (response.content, response.stop_reason) == ("one two three", "tool")
 
 
 async def test_a_team_that_its_process_lets_go_of_is_gone_on_with_elsewhere(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,160 @@ async def test_a_sync_workflow_has_steps_too(storage: Storage) -> None:
     assert done.content == "writtenagain"
 
 
+async def test_workers_that_share_a_queue_may_share_it_differently_the_second_time(sqlite: SqliteStorage) -> None:
+    act = Once("e")
+
+    @workflow(storage=sqlite)
+    async def job(items: list[str]) -> dict[str, str]:
+        left, done = list(items), dict[str, str]()
+
+        async def worker() -> None:
+            while left:
+                item = left.pop(0)
+                done[item] = await step("act", act, item)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(worker())
+        return dict(sorted(done.items()))
+
+    run_id = await cut(job, act.hanging, list("abcdef"))
+    response = await job.acontinue_run(run_id=run_id)
+    assert response.content == {"a": "a 1", "b": "b 1", "c": "c 1", "d": "d 1", "e": "e 2", "f": "f 1"}
+    assert set(act.did.values()) == {1, 2} and act.did["e"] == 2
+
+
+@pytest.mark.parametrize("how", ["step", "key"])
+async def test_steps_alike_in_tasks_at_once_keep_apart_in_a_step_of_their_own_or_by_a_key(
+    sqlite: SqliteStorage, how: str
+) -> None:
+    act, numbers = Once("end"), iter(range(9))
+    used: list[tuple[str, int]] = []
+    second_is_done = asyncio.Event()
+
+    async def fetch(what: str) -> None:
+        if what == "first":  # which takes longer, the first time
+            await second_is_done.wait()
+
+    async def use(what: str, number: int) -> None:
+        used.append((what, number))
+        second_is_done.set()
+
+    @workflow(storage=sqlite)
+    async def job() -> None:
+        async def one(what: str) -> None:
+            await step("fetch", fetch, what)
+            number = await step("number", lambda: next(numbers), key=what if how == "key" else None)
+            await step("use", use, what, number)
+
+        async with asyncio.TaskGroup() as group:
+            for what in ("first", "second"):
+                group.create_task(step("one", one, what) if how == "step" else one(what))
+        await step("end", act, "end")
+
+    run_id = await cut(job, act.hanging)
+    await job.acontinue_run(run_id=run_id)
+    assert used == [("second", 0), ("first", 1)]
+
+
+async def test_steps_with_the_same_arguments_may_run_at_once(sqlite: SqliteStorage) -> None:
+    act, numbers = Once("end"), iter(range(9))
+
+    @workflow(storage=sqlite)
+    async def job() -> list[int]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(step("number", lambda: next(numbers))) for _ in range(3)]
+        await step("end", act, "end")
+        return [task.result() for task in tasks]
+
+    run_id = await cut(job, act.hanging)
+    before = [tool.result for tool in (await _stored(sqlite, run_id)) if tool.tool_name == "number"]
+    assert (await job.acontinue_run(run_id=run_id)).content == before == [0, 1, 2]
+
+
+async def _stored(storage: SqliteStorage, run_id: str) -> list[Any]:
+    stored = await storage.load_run(run_id)
+    assert stored is not None
+    return [step.data["execution"] for step in stored.steps if step.kind == "tool"]
+
+
+async def test_agents_that_are_asked_the_same_for_several_users_keep_to_them(sqlite: SqliteStorage) -> None:
+    act, second_is_done = Once("end"), asyncio.Event()
+    model = FunctionModel(lambda request: f"{request.messages[0].content}, dear {request.messages[-1].content}")
+    agent = Agent(name="writer", model=model)
+
+    @workflow(storage=sqlite)
+    async def job() -> list[str | None]:
+        async def ask(user: str) -> str | None:
+            await step("look", act, user)
+            if user == "ann" and not second_is_done.is_set():  # who comes second, the first time
+                await second_is_done.wait()
+            response = await agent.arun("mail", user_id=user)
+            second_is_done.set()
+            return response.user_id
+
+        found = await asyncio.gather(ask("ann"), ask("bob"))
+        await step("end", act, "end")
+        return found
+
+    run_id = await cut(job, act.hanging)
+    assert (await job.acontinue_run(run_id=run_id)).content == ["ann", "bob"]
+    assert len(model.requests) == 2
+
+
+async def test_code_may_be_changed_while_its_run_waits(sqlite: SqliteStorage) -> None:
+    act = Once()
+
+    class First(Workflow):
+        name = "job"
+
+        async def arun(self, day: str, region: str) -> str:
+            await self.step("one", act, day)
+            await self.step("two", act, region)
+            return await self.step("sign", external_execution=True)
+
+    class Second(Workflow):
+        name = "job"
+
+        async def arun(self, day: str) -> list[str]:
+            return [
+                await self.step("new", act, day),
+                await self.step("sign", external_execution=True),
+                await self.step("one", act, day),
+            ]
+
+    paused = await First(storage=sqlite).arun("monday", region="north")
+    async with Runtime(workflows=[Second()], storage=sqlite) as runtime:
+        await runtime.decide(paused.run_id, paused.requirements[0].tool_call_id, Resolve("signed"))
+        response = await runtime.continue_run(paused.run_id)
+    assert response.content == ["monday 2", "signed", "monday 1"]
+
+
+async def test_steps_are_begun_from_threads_of_the_codes_own(storage: Storage) -> None:
+    class Sync(Workflow):
+        agent = Agent(name="writer", model=FunctionModel(lambda request: f"{request.messages[-1].content}!"))
+
+        def run(self, items: list[str]) -> list[str]:
+            def ask(item: str) -> str:
+                return self.agent.run(item).text()
+
+            with ThreadPoolExecutor(2) as pool:
+                return list(pool.map(lambda item: self.step("ask", ask, item), items))
+
+    class Careless(Sync):
+        def run(self, items: list[str]) -> list[str]:
+            with ThreadPoolExecutor(2) as pool:
+                return list(pool.map(lambda item: self.agent.run(item).text(), items))
+
+    async with asyncio.timeout(5):
+        response = await Sync(storage=storage).arun(["a", "b"])
+        assert response.content == ["a!", "b!"]
+        assert len(response.member_responses) == 2
+        assert (await asyncio.to_thread(Sync(storage=storage).run, ["a"])).content == ["a!"]
+        with pytest.raises(ConfigurationError, match="knows nothing of the run whose 'agent'"):
+            await Careless(storage=storage).arun(["a"])
+
+
 async def test_a_step_in_a_step_is_skipped_with_it(sqlite: SqliteStorage) -> None:
     act = Once("inner b")
 
@@ -414,6 +569,13 @@ async def test_steps_belong_into_the_code_of_a_workflow() -> None:
 
     with pytest.raises(TypeError, match="Step 'act' takes a function"):
         await job.arun()
+
+    @workflow
+    async def called() -> None:
+        await step("act", len("x"))
+
+    with pytest.raises(TypeError, match=r"not 1: step\('act', function, \*arguments\)"):
+        await called.arun()
 
 
 async def test_a_step_that_is_cut_by_another_ones_failure_is_told_to_its_end_and_done_again(storage: Storage) -> None:

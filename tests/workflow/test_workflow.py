@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from agentrt import Agent, RunContext, RunResponse, RunStatus, Workflow, workflo
 from agentrt.errors import AgentRTError, ConfigurationError
 from agentrt.run.events import CustomEvent
 from agentrt.storage.in_memory import InMemoryStorage
+from agentrt.storage.sqlite import SqliteStorage
 from agentrt.testing import FunctionModel, Gate, ScriptedModel, reply
 from agentrt.utils.pprint import pprint_run_response
 
@@ -240,6 +242,46 @@ async def test_runs_at_once_have_nothing_in_common() -> None:
     assert not hasattr(one, "text")
 
 
+async def test_200_runs_at_once_have_nothing_in_common(tmp_path: Path) -> None:
+    class Noting(Workflow):
+        agent = echo()
+
+        def run(self, text: str) -> Iterator[Any]:
+            self.text = self.session_state["text"] = text
+            yield self.agent.run(text).content
+            yield [self.text, self.session_state, self.agent.run_response.content, self.step("shout", str.upper, text)]
+
+    async with asyncio.timeout(60):
+        storage = SqliteStorage(db_file=tmp_path / "data.db")
+        noting = Noting(storage=storage)
+
+        async def one(number: int) -> list[Any]:
+            return [item async for item in noting.arun(f"v{number}")]
+
+        found = await asyncio.gather(*(one(number) for number in range(200)))
+        await storage.aclose()
+    for number, items in enumerate(found):
+        text = f"v{number}"
+        assert items == [f"{text}!", [text, {"text": text}, f"{text}!", text.upper()]]
+
+
+async def test_agents_without_a_name_have_that_of_their_attribute() -> None:
+    class Two(Workflow):
+        first = Agent(model=ScriptedModel("one", "two"), add_history_to_messages=True)
+        second = Agent(model=ScriptedModel("uno"), add_history_to_messages=True)
+
+        async def arun(self) -> list[Any]:
+            answers = [await self.first.arun("go"), await self.second.arun("go"), await self.first.arun("on")]
+            return [(answer.agent_name, len(answer.messages)) for answer in answers]
+
+    async with Two().stream() as run:
+        paths = {event.path async for event in run}
+    assert (await run.result()).content == [("first", 2), ("second", 2), ("first", 2)]
+    assert paths == {("Two",), ("Two", "first"), ("Two", "second")}
+    assert (Two.first.name, Two.second.name) == (None, None)
+    assert [len(request.messages) for request in Two.second.model.requests] == [1]
+
+
 async def test_an_agent_has_no_newest_run_before_it_ran_in_this_run() -> None:
     class Looking(Workflow):
         agent = echo()
@@ -403,6 +445,32 @@ async def test_cancelling_cancels_what_its_agents_do() -> None:
     assert response.status is RunStatus.CANCELLED
     (child,) = await storage.list_runs("s/slow")
     assert child.status is RunStatus.CANCELLED
+
+
+async def test_it_is_called_from_sync_code_in_a_running_loop() -> None:
+    class Asking(Workflow):
+        agent = echo()
+
+        async def arun(self, text: str) -> str:
+            return (await self.agent.arun(text)).text()
+
+    riddles = Riddles()
+    with Riddles.writer.override(model=ScriptedModel("What has keys")):
+        assert printed(riddles.run("pianos")).startswith("What has keys")
+    assert printed(riddles.run("pianos")).startswith("What has keys")
+    assert Asking().run("hey").content == "hey!"
+
+
+def test_texts_that_are_yielded_are_printed_as_one() -> None:
+    class Telling(Workflow):
+        agent = echo()
+
+        def run(self) -> Iterator[Any]:
+            yield "One, "
+            yield "two"
+            yield from self.agent.run("three", stream=True)
+
+    assert printed(Telling().run()).startswith("One, two\n\nthree!")
 
 
 async def test_print_response_shows_what_comes() -> None:
