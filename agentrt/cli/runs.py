@@ -126,17 +126,18 @@ def cancel(
 ) -> None:
     """Stop a run: the process that drives it is told; one that is paused ends at once."""
 
-    async def work(storage: Storage) -> tuple[StoredRun, bool]:
+    async def work(storage: Storage) -> tuple[StoredRun, bool, bool]:
         stored = await load_run(storage, run_id)
-        return stored, await Runtime(storage=storage).cancel(run_id, reason)
+        gone = is_gone(stored)  # asked before: a process that hears of it may end at once
+        return stored, gone, await Runtime(storage=storage).cancel(run_id, reason)
 
-    stored, done = _with_storage(work, agent, db, table)
+    stored, gone, done = _with_storage(work, agent, db, table)
     if not done:
         typer.echo(f"Run {run_id} is {stored.status.lower()}: there is nothing to cancel", err=True)
         raise typer.Exit(FAILED)
     if stored.status is RunStatus.PAUSED:
         typer.echo("Cancelled: it waits no more")
-    elif is_gone(stored):
+    elif gone:
         typer.echo("Its process is gone: it ends as cancelled when it is recovered")
     else:
         typer.echo("Its process was told")

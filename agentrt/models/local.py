@@ -236,7 +236,7 @@ class _Reader:
             if thought := delta.get("reasoning_content"):
                 deltas.append(ReasoningDelta(thought))
             if text := delta.get("content"):
-                self._tail = (self._tail + _DIGIT.sub("0", text))[-1000:]
+                self._tail = (self._tail + _DIGIT.sub("0", text))[-1600:]
                 deltas.append(TextDelta(text) if self._tool is None else ToolCallDelta(index=0, arguments=text))
         self.begun = self.begun or bool(deltas)
         self._count(chunk, len(deltas))
@@ -245,7 +245,7 @@ class _Reader:
     def circles(self) -> bool:
         """Is the last that was said one thing, over and over, but for digits? What is said so often never ends."""
         tail = self._tail
-        return tail != "" and any(tail.endswith(tail[-size:] * max(4, 200 // size)) for size in range(1, 201))
+        return tail != "" and any(tail.endswith(tail[-size:] * max(4, 200 // size)) for size in range(1, 401))
 
     def _count(self, chunk: Mapping[str, Any], said: int) -> None:
         """Keep the usage right at every chunk: a generation that is stopped never gets to its own count."""

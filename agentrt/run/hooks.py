@@ -55,7 +55,7 @@ async def pass_output(run: Run) -> None:
     if not hooks:
         return
     response = run.response
-    has_answer = run.stop_reason != "tool"
+    has_answer = run.messages[-1].role == "assistant"  # a tool whose result is the answer may have none
     before = response.text()
     try:
         for hook in hooks:

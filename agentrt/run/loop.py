@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from agentrt.errors import AgentRTError, CodecError, ModelRefused, OutputTruncated, RunBusy
 from agentrt.models.base import ModelAnswer
+from agentrt.models.message import Message
 from agentrt.run.answer import take_answer
 from agentrt.run.deciding import response_of
 from agentrt.run.events import (
@@ -208,8 +209,11 @@ def _stopped_by_tool(run: Run) -> bool:
         return False
     members = [run.members.get((call.child_run_ids or [""])[0]) for call in calls]
     results: list[Any] = [m.content if m is not None else call.result for m, call in zip(members, calls, strict=True)]
+    text = "\n\n".join(to_text(result) for result in results if result)
     run.stop_reason = "tool"
-    run.response.content = results[0] if len(calls) == 1 else "\n\n".join(to_text(one) for one in results if one)
+    run.response.content = results[0] if len(calls) == 1 else text
+    if text:  # for whoever reads the conversation, it is what was answered
+        run.messages.append(Message(role="assistant", content=text))
     return True
 
 

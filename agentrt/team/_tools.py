@@ -33,8 +33,7 @@ def member_tool(
 ) -> Delegate:
     """Return the tool of a mode."""
     member = {"type": "string", "enum": [*members], "description": "The member's name."}
-    alone = asyncio.Lock()
-    """Held by the one whose answer is told as the team's: several that are handed the question answer in turn."""
+    alone = asyncio.Lock()  # several that are handed the question answer in turn, for their answers are the team's
 
     async def ask_one(member: str, ctx: RunContext[Any], task: str = "", expected_output: str = "") -> str:
         (response,) = await run_children(ctx)

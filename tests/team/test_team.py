@@ -463,11 +463,32 @@ async def test_route_gives_a_members_typed_answer_as_it_is() -> None:
     assert response.content == Weather(city="Oslo", degrees=4)
 
 
-async def test_route_has_a_member_without_a_type_answer_in_the_teams_also_through_another_team() -> None:
+@pytest.mark.parametrize("of", ["team", "run"])
+async def test_route_has_a_member_without_a_type_answer_in_the_teams_also_through_another_team(of: str) -> None:
     ann = member("ann", '{"city": "Oslo", "degrees": 4}')
     inner = Team(name="inner", mode="route", members=[ann], model=ScriptedModel(forward("ann")))
-    team = Team(mode="route", members=[inner], model=ScriptedModel(forward("inner")), response_model=Weather)
-    assert (await team.arun("go")).content == Weather(city="Oslo", degrees=4)
+    team: Any = Team(mode="route", members=[inner], model=ScriptedModel(forward("inner")))
+    if of == "team":
+        response = await team.copy(response_model=Weather).arun("go")
+    else:
+        response = await team.arun("go", response_model=Weather)
+    assert response.content == Weather(city="Oslo", degrees=4)
+
+
+async def test_the_answer_of_the_member_is_what_was_said_in_the_teams_conversation() -> None:
+    read = reply(tool_calls=[("get_chat_history", {})])
+    leader = ScriptedModel(forward("ann"), read, "as ann said")
+    team = Team(
+        mode="route",
+        members=[member("ann", "from ann")],
+        model=leader,
+        read_chat_history=True,
+        post_hooks=[lambda run_output: f"{run_output.content}!"],
+    )
+    assert (await team.arun("go", session_id="s")).content == "from ann!"
+    await team.arun("again", session_id="s")
+    said = [{"role": "user", "content": "go"}, {"role": "assistant", "content": "from ann!"}]
+    assert json.loads(told(leader)[-1]) == said
 
 
 async def test_a_leader_that_routes_may_answer_by_itself() -> None:

@@ -161,7 +161,7 @@ async def test_an_agents_run_that_another_ones_failure_has_cut_goes_on_where_it_
         with pytest.raises(ExceptionGroup):
             await job.arun(run_id="r")
         (child,) = await storage.list_runs("s/charger")
-        assert (child.status, child.response["error"]) == (
+        assert (child.status, (child.response or {})["error"]) == (
             RunStatus.FAILED,
             "AgentRTError: Cut short by the code of its workflow, which may go on with it",
         )

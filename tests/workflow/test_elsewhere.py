@@ -165,7 +165,8 @@ async def test_what_it_waits_for_is_decided_one_by_one(two: tuple[Storage, Stora
             assert still.status is RunStatus.PAUSED
             await runtime.decide(requirement.run_id, requirement.tool_call_id, decision, by="bob")
         response = await runtime.continue_run(paused.run_id)
-    below, rejected, signed = response.content
+    content: Any = response.content
+    below, rejected, signed = content
     assert (below, signed) == ("paid 7", "signed")
     assert "too much" in rejected
 

@@ -266,9 +266,11 @@ async def test_200_runs_at_once_have_nothing_in_common(tmp_path: Path) -> None:
 
 
 async def test_agents_without_a_name_have_that_of_their_attribute() -> None:
+    other = ScriptedModel("uno")
+
     class Two(Workflow):
         first = Agent(model=ScriptedModel("one", "two"), add_history_to_messages=True)
-        second = Agent(model=ScriptedModel("uno"), add_history_to_messages=True)
+        second = Agent(model=other, add_history_to_messages=True)
 
         async def arun(self) -> list[Any]:
             answers = [await self.first.arun("go"), await self.second.arun("go"), await self.first.arun("on")]
@@ -279,7 +281,7 @@ async def test_agents_without_a_name_have_that_of_their_attribute() -> None:
     assert (await run.result()).content == [("first", 2), ("second", 2), ("first", 2)]
     assert paths == {("Two",), ("Two", "first"), ("Two", "second")}
     assert (Two.first.name, Two.second.name) == (None, None)
-    assert [len(request.messages) for request in Two.second.model.requests] == [1]
+    assert [len(request.messages) for request in other.requests] == [1]
 
 
 async def test_an_agent_has_no_newest_run_before_it_ran_in_this_run() -> None:
