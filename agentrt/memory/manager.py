@@ -147,6 +147,11 @@ class Edits:
         """
         await self._check_wanted()
         memory_id = await self._db.add_memory(self._user_id, UserMemory(_checked(memory), topics=topics or []))
+        try:
+            await self._check_wanted()
+        except ToolError:  # the user was forgotten between the look and the write
+            await self._db.delete_memories(self._user_id, [memory_id])
+            raise
         self._added[memory_id] = ctx.usage.model_calls
         return self._did(f"Noted as {memory_id}: {memory.strip()}")
 

@@ -291,6 +291,7 @@ def test_a_memory_is_cleared_by_the_program(provider: Speaks) -> None:
     agent = Agent(model=OpenAIChat(id="gpt-4.1"), memory=memory, enable_user_memories=True)
     for user_id in ("noor", "ole"):
         agent.run("I sail.", user_id=user_id)
+        assert known(memory, user_id) == {FACTS["sail"]}
     memory.clear()
     assert known(memory, "noor") | known(memory, "ole") == set()
 
