@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
 
-from agentrt.errors import DecisionRefused, StepFailed
+from agentrt.errors import AgentRTError, DecisionRefused, StepFailed
 from agentrt.models.message import Message
 from agentrt.run.children import follow
 from agentrt.run.limits import count_stored, deadline_of, out_of_time, settled, take_stored, uncount
@@ -122,6 +122,7 @@ class Code:
         self.yields = 0
         """How many values it has given out by the time it was cut."""
         self.pausing = False
+        self._is_over = False
         self.unsure: set[str] = set()
         """Steps that were under way when the run was cut."""
         self.cut: set[str] = set()
@@ -164,6 +165,7 @@ class Code:
             raise
         finally:
             await self._cut_rest()
+            self._is_over = True
         if self.pausing:  # the code took its cancellation for its own
             if task.uncancel() == 0:
                 return
@@ -219,9 +221,11 @@ class Code:
             scope.leave()
 
     def check(self) -> None:
-        """Let no more be begun by code that is being cancelled."""
+        """Let no more be begun by code that is being cancelled, or by a task that it has left."""
         if self.pausing or self.run.cancel_flag.is_set():
             raise asyncio.CancelledError
+        if self._is_over:
+            raise AgentRTError(f"Run {self.run.run_id!r} is over: its code is to await the tasks that it makes")
 
     async def wind_down(self, scope: Scope) -> None:
         """Let no more be begun, but what is under way end, where the run is to be cancelled only then."""
@@ -336,30 +340,16 @@ class Code:
         if not run.loop_is_here():
             return await drive(child)  # of the code, called from another loop
         self.check()
-        key, known = call.tool_call_id, call.elapsed_s is not None
-        before = run.members.get(child.run_id)
+        known = call.elapsed_s is not None
         if known and call.tool_call_error:
-            if before is not None:
-                take_stored(child, before)
-            self._failed[key] = child
-            self.again(call)
+            self._fail_again(child, call)
         with scope.working():
             await self.wind_down(scope)
-            if before is not None:
-                child.decided = before.tools_with_members  # as they were decided on this run
-            child.stream = child.stream or run.stream
-            if (cut := run.children.get(child.run_id)) is not None and run.epoch > 1:
-                await run.journal.write()  # what has been told of it
-            await follow(run, child)
-            if cut is not None:
-                uncount(cut)  # it brings along what it had used
-            run.children[child.run_id] = child
+            await self._take_up(child)
             try:
                 response = await _drive_decided(child)
-            except asyncio.CancelledError:
-                raise  # it stays among the children: it may be gone on with
-            except Exception as error:
-                self._failed[key] = run.children.pop(child.run_id)
+            except Exception as error:  # one that is cut stays among the children: it may be gone on with
+                self._failed[call.tool_call_id] = run.children.pop(child.run_id)
                 run.members[child.run_id] = child.touch()
                 self.ended(call, child.response.elapsed_s or 0.0, error)
                 raise
@@ -374,6 +364,27 @@ class Code:
                 self.ended(call, response.elapsed_s or 0.0)
                 run.journal.write_soon()
             return response
+
+    async def _take_up(self, child: Run) -> None:
+        """Have a run that is begun, or gone on with, told in this one's stream, and counted in it once."""
+        run = self.run
+        if (before := run.members.get(child.run_id)) is not None:
+            child.decided = before.tools_with_members  # as they were decided on this run
+        child.stream = child.stream or run.stream
+        cut = run.children.get(child.run_id)
+        if cut is not None and run.epoch > 1:
+            await run.journal.write()  # what has been told of it
+        await follow(run, child)
+        if cut is not None:
+            uncount(cut)  # what it had used is brought along
+        run.children[child.run_id] = child
+
+    def _fail_again(self, child: Run, call: ToolExecution) -> None:
+        """Raise what a run has failed with before, and remember what it had used, should it be gone on with."""
+        if (before := self.run.members.get(child.run_id)) is not None:
+            take_stored(child, before)
+        self._failed[call.tool_call_id] = child
+        self.again(call)
 
     # --- going on ------------------------------------------------------------------------------------------------
 

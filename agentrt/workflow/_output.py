@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from agentrt.run.events import BaseEvent, CustomEvent, RunCompleted, WorkflowCompleted
+from agentrt.run.events import BaseEvent, CustomEvent, RunCancelled, RunCompleted, RunPaused, WorkflowCompleted
 from agentrt.run.response import RunResponse
 from agentrt.run.run import Run
 from agentrt.run.stream import RunStream
@@ -26,6 +26,8 @@ class Output:
 
     def take(self, item: Any) -> None:
         """Take one value that was yielded. What is an event of a run that was begun here is told already."""
+        if isinstance(item, RunPaused):
+            return  # this run is paused with that one, and tells of it
         if isinstance(item, BaseEvent):
             if isinstance(item, RunCompleted):
                 self._content, self._grows = item.content, False
@@ -67,7 +69,8 @@ class Output:
 class ItemStream(RunStream[Any]):
     """What the code of a workflow yields, as it comes: `async for item in workflow.arun(…)`.
 
-    Of a run that had ended before, its response. Otherwise as a `RunStream`.
+    A run that pauses, or is cancelled by its id, gives that event last; one that had ended before gives its response.
+    Otherwise as a `RunStream`.
     """
 
     def __init__(self, run: Run, output: Output) -> None:
@@ -75,7 +78,11 @@ class ItemStream(RunStream[Any]):
         emit = cast("Callable[[Any], None]", self._channel.emit)  # which takes anything, to readers that want it all
 
         def read(event: BaseEvent) -> None:
-            if isinstance(event, WorkflowCompleted) and event.repeated and event.run_id == run.run_id:
+            if event.run_id != run.run_id:
+                return
+            if isinstance(event, (RunPaused, RunCancelled)):
+                emit(event)
+            elif isinstance(event, WorkflowCompleted) and event.repeated:
                 response: RunResponse[Any] = event.response
                 response.repeated = True
                 emit(response)

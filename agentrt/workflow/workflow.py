@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from agentrt import _sync
@@ -143,8 +144,9 @@ class Workflow(WorkflowDefinition):
         """Run, and show in the terminal what the code yields, as it comes, or what it returns."""
         from agentrt.utils.pprint import apprint_run_response
 
-        given = self._arguments(kwargs)
-        await apprint_run_response(self.arun(*args, **given), markdown, show_time, console=console)
+        given = self.arun(*args, **self._arguments(kwargs))
+        shown = given if hasattr(given, "__aiter__") else _without_steps(await given)
+        await apprint_run_response(shown, markdown, show_time, console=console)
 
     def print_response(
         self, *args: Any, markdown: bool = False, show_time: bool = True, console: Any = None, **kwargs: Any
@@ -152,7 +154,9 @@ class Workflow(WorkflowDefinition):
         """`aprint_response`, from code that is not async."""
         from agentrt.utils.pprint import pprint_run_response
 
-        pprint_run_response(self.run(*args, **self._arguments(kwargs)), markdown, show_time, console=console)
+        given = self.run(*args, **self._arguments(kwargs))
+        shown = given if hasattr(given, "__iter__") else _without_steps(given)
+        pprint_run_response(shown, markdown, show_time, console=console)
 
     def _arguments(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """What is given to a run that is printed: what comes of it is printed as it comes, streamed or not."""
@@ -316,3 +320,8 @@ class Workflow(WorkflowDefinition):
             elif isinstance(definition, Agent):
                 found[name] = lambda call, agent=definition, name=name: agent.open_for(run, "", name=name, call=call)
         return found
+
+
+def _without_steps(response: RunResponse[Any]) -> RunResponse[Any]:
+    """The response for printing: the steps that were taken are no calls of a model's."""
+    return replace(response, tools=[tool for tool in response.tools if not tool.is_done])

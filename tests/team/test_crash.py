@@ -163,15 +163,19 @@ def test_killed_at_some_writes(kind: str, tmp_path: Path) -> None:
     assert go_through([Kill(write, when) for write in (9, 24, 39) for when in BOTH], kind, tmp_path) == 6
 
 
+# the two go through all writes between them, before and after each
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_killed_at_every_write(tmp_path: Path) -> None:
-    assert go_through([Kill(write, when) for write in range(1, MOST) for when in BOTH], "sqlite", tmp_path) > 80
+    kills = [Kill(write, BOTH[write % 2]) for write in range(1, MOST)]
+    assert go_through(kills, "sqlite", tmp_path) > 40
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("kind", "step"), [("sqlite", 1), ("postgres", 2)])
 def test_killed_again_while_going_on(kind: str, step: int, tmp_path: Path) -> None:
-    kills = [Kill(write, BOTH[write // step % 2], 1 + write * 7 % 30) for write in range(2, MOST, step)]
+    kills = [Kill(write, BOTH[1 - write // step % 2], 1 + write * 7 % 30) for write in range(1, MOST, step)]
     assert go_through(kills, kind, tmp_path) > 40 // step

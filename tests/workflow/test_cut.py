@@ -110,6 +110,27 @@ async def test_a_step_that_is_not_awaited_may_wait_for_somebody(storage: Storage
     assert (response.content, [tool.result for tool in response.tools]) == ("over", ["signed"])
 
 
+async def test_a_task_that_the_code_has_left_begins_nothing_once_the_run_is_over(storage: Storage) -> None:
+    left, over = set[asyncio.Task[Any]](), asyncio.Event()
+    model = ScriptedModel("never")
+    agent = Agent(name="writer", model=model)
+
+    @workflow(storage=storage)
+    async def job() -> None:
+        async def late(what: str) -> None:
+            await over.wait()
+            await (step("late", list[str]) if what == "step" else agent.arun("go"))
+
+        left.update(asyncio.create_task(late(what)) for what in ("step", "agent"))
+
+    async with asyncio.timeout(5):
+        await job.arun()
+        over.set()
+        for error in await asyncio.gather(*left, return_exceptions=True):
+            assert "is over: its code is to await the tasks" in str(error)
+    assert model.requests == []
+
+
 # --- runs of agents that were cut ------------------------------------------------------------------------------------
 
 

@@ -266,7 +266,8 @@ async def test_a_sync_workflow_has_steps_too(storage: Storage) -> None:
 
     sync = Sync(storage=storage)
     async with asyncio.timeout(5):
-        assert [item async for item in sync.arun(number=2)] == [4, "written"]
+        *items, paused = [item async for item in sync.arun(number=2)]
+        assert (items, paused.event, paused.run_id) == ([4, "written"], "RunPaused", sync.run_id)
         response = sync.run_response
         response.requirements[0].resolve("yes")
         done = await sync.acontinue_run(response)
@@ -773,8 +774,8 @@ async def test_an_agent_that_streams_in_a_sync_workflow_pauses_it(storage: Stora
         yield "over"
 
     items = [item async for item in job.arun()]
-    assert items[-1].event == "RunPaused"
-    paused = job.run_response
+    assert [item.run_id for item in items if item.event == "RunPaused"] == [job.run_id]
+    paused = items[-1].response
     assert paused.status is RunStatus.PAUSED
     paused.requirements[0].confirm()
     response = await job.acontinue_run(paused)

@@ -449,6 +449,21 @@ async def test_cancelling_cancels_what_its_agents_do() -> None:
     assert child.status is RunStatus.CANCELLED
 
 
+async def test_who_reads_what_it_yields_is_told_that_it_was_cancelled() -> None:
+    class Endless(Workflow):
+        async def arun(self) -> AsyncIterator[str]:
+            yield "one"
+            await asyncio.Event().wait()
+
+    endless, items = Endless(), list[Any]()
+    async with asyncio.timeout(5):
+        async for item in endless.arun(run_id="r"):
+            items.append(item)
+            if item == "one":
+                await endless.cancel("r", "enough")
+    assert (items[0], items[1].event, items[1].content) == ("one", "RunCancelled", "enough")
+
+
 async def test_it_is_called_from_sync_code_in_a_running_loop() -> None:
     class Asking(Workflow):
         agent = echo()
@@ -461,6 +476,24 @@ async def test_it_is_called_from_sync_code_in_a_running_loop() -> None:
         assert printed(riddles.run("pianos")).startswith("What has keys")
     assert printed(riddles.run("pianos")).startswith("What has keys")
     assert Asking().run("hey").content == "hey!"
+
+
+async def test_what_is_returned_is_printed_without_the_steps_to_it() -> None:
+    class Asking(Workflow):
+        agent = echo()
+
+        async def arun(self, text: str) -> str:
+            told = await self.agent.arun(text)
+            return await self.step("shout", str.upper, told.text())
+
+    for way in ("async", "sync"):
+        console = Console(file=StringIO(), width=80)
+        if way == "async":
+            await Asking().aprint_response("hey", console=console, show_time=False)
+        else:
+            Asking().print_response("hey", console=console, show_time=False)
+        shown = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]  a StringIO
+        assert shown.splitlines()[0] == "HEY!"
 
 
 def test_texts_that_are_yielded_are_printed_as_one() -> None:
