@@ -36,6 +36,7 @@ LEVELS = {
     "run.events": DATA,
     "run.limits": DATA,
     "run.response": DATA,
+    "run.speakers": DATA,
     "storage.__init__": DATA,
     "storage.codec": DATA,
     "storage.merge": DATA,

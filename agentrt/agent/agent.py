@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
@@ -14,6 +14,7 @@ from agentrt import _sync
 from agentrt._threads import run_in_thread
 from agentrt.agent import _views
 from agentrt.agent._input import to_messages
+from agentrt.agent._newest import Newest
 from agentrt.agent.map import RunMap
 from agentrt.errors import ConfigurationError, DecisionRefused
 from agentrt.models.base import Model, ToolChoice
@@ -100,7 +101,7 @@ _PRINTING = frozenset(PrintOptions.__annotations__) - frozenset(RunOptions.__ann
 _MEDIA = frozenset({"images", "audio", "videos", "files"})
 
 
-class Agent(RunDefinition[Out]):
+class Agent(Newest[Out], RunDefinition[Out]):
     """An agent: a model with instructions, tools and sessions. One object serves any number of runs at once."""
 
     # --- async ---------------------------------------------------------------------------------------------------
@@ -392,43 +393,11 @@ class Agent(RunDefinition[Out]):
     # --- the newest run ------------------------------------------------------------------------------------------
 
     @property
-    def run_response(self) -> RunResponse[Out]:
-        """The newest run that this task or thread got back, else this object's newest. In a tool: the run so far.
-
-        Raises `AmbiguousRun` where runs of other tasks overlap, `AgentRTError` when there was no run.
-        """
-        response = self._newest_run("run_response")
-        if response is None:
-            raise _views.no_run_yet("run_response")
-        return response
-
-    @property
     def team_session_state(self) -> dict[str, Any] | None:
         """In a run of a team or of its members: the live state that they share, the outermost team's. Else None."""
         bound: Run | None = self.__dict__.get("_run")
         team = bound.shared if bound is not None else None
         return team.state if team is not None else None
-
-    @property
-    def is_paused(self) -> bool:
-        """Does the newest run wait for somebody? See `run_response`."""
-        return self.run_response.is_paused
-
-    @property
-    def run_id(self) -> str | None:
-        """The newest run's id. See `run_response`."""
-        return self.run_response.run_id
-
-    def _newest_run(self, name: str) -> RunResponse[Any] | None:
-        bound: Run | None = self.__dict__.get("_run")
-        if bound is not None:
-            return bound.touch()
-        newest = self._record().read(name)
-        return newest.response if newest is not None else None
-
-    def _record(self) -> _views.Record:
-        """The runs that this object, or the view of it that a workflow has, got back."""
-        return self.__dict__.get("_own_record") or _views.record_of(self._self())
 
     def within(self) -> Self:
         """Return a view of this agent for one run of a workflow: its newest run is the newest one in that run."""
@@ -440,9 +409,13 @@ class Agent(RunDefinition[Out]):
         definition = run.definition
         return definition.__dict__.get("_original", definition) is self._self()
 
-    def _self(self) -> Agent[Out]:
-        """The object that the user made, of which this may be a copy for one run."""
-        return self.__dict__.get("_original", self)
+    def _live_state(self) -> dict[str, Any] | None:
+        """That of the run it is bound to, or in whose tools it is read although they were not given it."""
+        context: RunContext[Any] | None = self.__dict__.get("_context")
+        run = current_run.get()
+        if context is None and run is not None and self.is_definition_of(run):
+            context = run.context
+        return context.session_state if context is not None else None
 
     async def aget_messages_for_session(self, session_id: str | None = None) -> list[Message]:
         """Return the messages of a session's ended runs, oldest first; of the session this context is in by default."""
@@ -728,58 +701,5 @@ def _check(options: ContinueOptions, known: type[ContinueOptions] = RunOptions) 
         raise TypeError(f"A run has no option {min(unknown)!r}; its options are {names}")
 
 
-def _context_of(agent: Agent[Any]) -> RunContext[Any] | None:
-    """The run that the agent is bound to, or in whose tools it is read although they were not given it."""
-    context: RunContext[Any] | None = agent.__dict__.get("_context")
-    run = current_run.get()
-    if context is None and run is not None and agent.is_definition_of(run):
-        return run.context
-    return context
-
-
-def _session_state(agent: Agent[Any]) -> dict[str, Any]:
-    """In a tool the run's live state; elsewhere the newest run's, before the first the initial one.
-
-    What a program changes in it between runs is given to the next run of that session.
-    """
-    context = _context_of(agent)
-    if context is not None:
-        return context.session_state
-    newest = agent._record().read("session_state")  # pyright: ignore[reportPrivateUsage]  a property of Agent
-    if newest is not None and newest.response.session_state is not None:
-        return newest.state()
-    if agent.given("session_state") is None:
-        agent.__dict__["session_state"] = {}
-    return agent.given("session_state")
-
-
-def _session_id(agent: Agent[Any]) -> str | None:
-    """The newest run's session, see `run_response`; the one the agent was given before the first run."""
-    response = agent._newest_run("session_id")  # pyright: ignore[reportPrivateUsage]  a property of Agent
-    return response.session_id if response is not None else agent.given("session_id")
-
-
-def _user_id(agent: Agent[Any]) -> str | None:
-    """The newest run's user, see `run_response`; the one the agent was given before the first run."""
-    response = agent._newest_run("user_id")  # pyright: ignore[reportPrivateUsage]  a property of Agent
-    return response.user_id if response is not None else agent.given("user_id")
-
-
-def _set_session_state(agent: Agent[Any], value: dict[str, Any]) -> None:
-    context = _context_of(agent)
-    if context is None:
-        agent.__dict__["session_state"] = value
-        agent._record().set_state(value)  # pyright: ignore[reportPrivateUsage]  a property of Agent
-    elif value is not context.session_state:
-        context.session_state.clear()
-        context.session_state.update(value)
-
-
-def _set_option(name: str) -> Callable[[Agent[Any], Any], None]:
-    return lambda agent, value: agent.__dict__.__setitem__(name, value)
-
-
-# As options these are what a run starts from; read from outside they are what the newest run made of them.
-setattr(Agent, "session_state", property(_session_state, _set_session_state))  # noqa: B010  pyright would take it for the option
-setattr(Agent, "session_id", property(_session_id, _set_option("session_id")))  # noqa: B010
-setattr(Agent, "user_id", property(_user_id, _set_option("user_id")))  # noqa: B010
+for _name, _property in Agent.properties().items():
+    setattr(Agent, _name, _property)

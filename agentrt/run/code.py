@@ -25,7 +25,7 @@ from typing import Any, cast
 from agentrt.errors import AgentRTError, DecisionRefused, StepFailed
 from agentrt.models.message import Message
 from agentrt.run.children import follow
-from agentrt.run.limits import count_stored, deadline_of, out_of_time, settled, take_stored, uncount
+from agentrt.run.limits import count_again, count_stored, deadline_of, out_of_time, settled, take_stored
 from agentrt.run.loop import drive
 from agentrt.run.response import RunResponse, RunStatus, ToolExecution
 from agentrt.run.run import Run, log
@@ -376,7 +376,7 @@ class Code:
             await run.journal.write()  # what has been told of it
         await follow(run, child)
         if cut is not None:
-            uncount(cut)  # what it had used is brought along
+            count_again(cut, -1)  # what it had used is brought along
         run.children[child.run_id] = child
 
     def _fail_again(self, child: Run, call: ToolExecution) -> None:

@@ -85,23 +85,13 @@ def used_by(run: Run) -> Spent:
     )
 
 
-def count_again(run: Run) -> None:
-    """Count for the runs above a run what it has used before, when it is gone on with."""
+def count_again(run: Run, sign: Literal[1, -1] = 1) -> None:
+    """Count for the runs above a run what it has used before, when it is gone on with; or take that back (-1)."""
     spent = used_by(run)
     with _lock:
         above = run.parent
         while above is not None:
-            above.below = _sum(above.below, spent)
-            above = above.parent
-
-
-def uncount(run: Run) -> None:
-    """Take back from the runs above a run what was counted of it."""
-    spent = used_by(run)
-    with _lock:
-        above = run.parent
-        while above is not None:
-            above.below = _sum(above.below, spent, -1)
+            above.below = _sum(above.below, spent, sign)
             above = above.parent
 
 

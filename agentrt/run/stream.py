@@ -24,6 +24,7 @@ from agentrt.run.events import (
 from agentrt.run.loop import drive
 from agentrt.run.response import CancelMode, Out, RunResponse
 from agentrt.run.run import Run
+from agentrt.run.speakers import Speakers
 
 JOIN_BEYOND = 4096
 """A reader that is this many events behind gets further deltas joined. Facts are never joined."""
@@ -161,10 +162,11 @@ class RunStream(Generic[Out]):
 
         An answer that is a tool's result, and was not streamed, is the last piece.
         """
-        mine, speaker = self.run_id, ""
+        mine, speaker, speakers = self.run_id, "", Speakers()
         async for event in self:
+            speakers.hear(event)
             piece = ""
-            if isinstance(event, RunContent) and (event.run_id == mine or _speaks(event.run_id, self._run)):
+            if isinstance(event, RunContent) and mine in (event.run_id, speakers.speaks_for(event.run_id)):
                 piece = event.content
             elif isinstance(event, RunCompleted) and event.run_id == mine and event.response.stop_reason == "tool":
                 told = event.response.text() if speaker in ("", mine) else ""
@@ -217,15 +219,6 @@ async def wait_for_end(tasks: Collection[asyncio.Task[Any]]) -> None:
         with anyio.move_on_after(CLOSE_S, shield=True):
             await asyncio.wait(tasks)
         raise
-
-
-def _speaks(run_id: str, above: Run) -> bool:
-    """Was the question handed on to the run of this id, so that its answer is that of the run above?"""
-    for execution in above.executions:
-        for below in (execution.child_run_ids or ()) if execution.stop_after_tool_call else ():
-            if below == run_id or (below in above.children and _speaks(run_id, above.children[below])):
-                return True
-    return False
 
 
 def _error_of(driver: asyncio.Task[Any]) -> BaseException | None:

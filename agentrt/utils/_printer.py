@@ -27,6 +27,7 @@ from agentrt.run.events import (
     ToolCallStarted,
 )
 from agentrt.run.response import RunResponse, RunStatus, Thought, ToolExecution
+from agentrt.run.speakers import Speakers
 from agentrt.utils import _blocks
 from agentrt.utils._blocks import Block, TextBlock, ToolsBlock
 from agentrt.utils._clean import Cleaner, clean
@@ -62,9 +63,7 @@ class Printer:
         self._runs: set[str] = set()
         self._answered: set[str] = set()
         """The runs whose answer was streamed after their last tool call, so that it need not be printed again."""
-        self._handing_on: set[str] = set()
-        self._speaks_for: dict[str, str] = {}
-        """Of a run that a question was handed on to: the run whose answer it gives."""
+        self._speakers = Speakers()
         self._speaker = ""
         """The run whose text was printed last."""
 
@@ -84,22 +83,23 @@ class Printer:
             self._fail(str(error), type(error).__name__)
 
     def feed(self, item: Any) -> None:
+        if isinstance(item, BaseEvent):
+            self._speakers.hear(item)
         match item:
             case RunResponse():
                 self.response(item)  # pyright: ignore[reportUnknownArgumentType]
-            case RunContent() if self._is_own(item) or item.run_id in self._speaks_for:
-                self._write(item, self._shown(""))
-                self._answered.add(self._speaks_for.get(item.run_id, item.run_id))
+            case RunContent() if self._is_own(item) or self._speakers.speaks_for(item.run_id):
+                self._write(item.content, self._shown(""), by=item.run_id)
+                self._answered.add(self._speakers.speaks_for(item.run_id) or item.run_id)
             case ReasoningContent() if self._is_own(item):
                 if self._show_reasoning:
-                    self._write(item, TextBlock(title="Reasoning", style="green", markdown=self._markdown))
+                    block = TextBlock(title="Reasoning", style="green", markdown=self._markdown)
+                    self._write(item.content, block, by=item.run_id)
             case ReasoningStep():
                 self._step(item.step, owner=self._owner(item))
             case ToolCallCompleted() if self._is_said(item.tool):
                 pass
             case ToolCallStarted() | ToolCallCompleted() | ToolCallError():
-                if item.tool.stop_after_tool_call:
-                    self._handing_on.add(item.run_id)
                 self._answered.discard(item.run_id)
                 self._tool(item.tool, owner=self._owner(item))
             case ToolCallProgress():
@@ -108,14 +108,12 @@ class Printer:
                 self._reset(item.run_id)
             case RunStarted():
                 self._runs.add(item.run_id)
-                if (above := item.parent_run_id) in self._handing_on:
-                    self._speaks_for[item.run_id] = self._speaks_for.get(above, above)
             case RunPaused() | RunCompleted() | RunCancelled() | RunError() if self._is_own(item):
                 self._end(item)
-            case RunCompleted() if self._show_members_responses and item.run_id not in self._speaks_for:
+            case RunCompleted() if self._show_members_responses and not self._speakers.speaks_for(item.run_id):
                 self._member_response(item)
             case str():  # a piece that the code of a workflow yields
-                self._write(RunContent(content=item), self._shown(""))
+                self._write(item, self._shown(""), by="")
             case BaseEvent() if not isinstance(item, CustomEvent):
                 pass  # an event that says nothing to a reader of the answer
             case _:
@@ -142,21 +140,21 @@ class Printer:
 
     def _is_said(self, tool: ToolExecution) -> bool:
         """Did the run that this call handed the question on to say its answer, just above?"""
-        return isinstance(self._growing, TextBlock) and any(id in self._speaks_for for id in tool.child_run_ids or ())
+        return isinstance(self._growing, TextBlock) and any(map(self._speakers.speaks_for, tool.child_run_ids or ()))
 
     def _owner(self, event: BaseEvent) -> str:
         return "" if self._is_own(event) or not event.path else clean(event.path[-1])
 
-    def _write(self, event: RunContent | ReasoningContent, fresh: TextBlock) -> None:
+    def _write(self, text: str, fresh: TextBlock, *, by: str) -> None:
         block = self._growing
         if not isinstance(block, TextBlock) or block.title != fresh.title:
             self._finish()
             self._cleaner = Cleaner()
             block = self._growing = fresh
-        elif event.run_id != self._speaker:
+        elif by != self._speaker:
             block.text += "\n\n"
-        self._speaker = event.run_id
-        block.text += self._cleaner.feed(event.content)
+        self._speaker = by
+        block.text += self._cleaner.feed(text)
         if block.text.strip():
             self._screen.show(block)
 

@@ -8,19 +8,18 @@ from typing import Any, ClassVar, Final, Literal, Self
 
 from agentrt._options import Definition
 from agentrt.agent import Agent, _views
+from agentrt.agent._newest import Newest
 from agentrt.errors import ConfigurationError
 from agentrt.run.budget import Budget
 from agentrt.run.definition import EMPTY
 from agentrt.run.limits import RunLimits
-from agentrt.run.response import RunResponse
 from agentrt.run.run import Run, current_run
 from agentrt.storage.base import Storage
-from agentrt.storage.merge import copy_state
 from agentrt.workflow._entry import Entry
 from agentrt.workflow._step import step
 
 
-class WorkflowDefinition(Definition):
+class WorkflowDefinition(Newest[Any], Definition):
     """The options. A subclass may have others of its own, and sets what it likes in its constructor."""
 
     name: str | None = None
@@ -126,65 +125,8 @@ class WorkflowDefinition(Definition):
                 elif isinstance(value, WorkflowDefinition) and name != "_original":
                     yield value.agent_id, value
 
-    def _self(self) -> WorkflowDefinition:
-        """The object that the user made, of which this may be a view for one run."""
-        return self.__dict__.get("_original", self)
-
-    # --- the newest run ------------------------------------------------------------------------------------------
-
-    @property
-    def run_response(self) -> RunResponse[Any]:
-        """In a run: its response so far. Elsewhere the newest run that this task or thread got back, else the newest.
-
-        Raises `AmbiguousRun` where runs of other tasks overlap, `AgentRTError` when there was no run.
-        """
-        response = self._newest("run_response")
-        if response is None:
-            raise _views.no_run_yet("run_response")
-        return response
-
-    @property
-    def run_id(self) -> str | None:
-        """The run's id, or the newest run's. See `run_response`."""
-        return self.run_response.run_id
-
-    def _record(self) -> _views.Record:
-        return self.__dict__.get("_own_record") or _views.record_of(self._self())
-
-    def _newest(self, name: str) -> RunResponse[Any] | None:
-        run: Run | None = self.__dict__.get("_run")
-        if run is not None:
-            return run.touch()
-        newest = self._record().read(name)
-        return newest.response if newest is not None else None
-
     def _storage(self) -> Storage:
         return self.storage or _views.own_storage(self._record())
-
-    def _state(self) -> dict[str, Any]:
-        """In a run: its live state. Elsewhere the newest run's, see `run_response`; before the first, the initial."""
-        run: Run | None = self.__dict__.get("_run")
-        if run is not None:
-            return run.state
-        newest = self._record().read("session_state")
-        if newest is not None and newest.response.session_state is not None:
-            return newest.state()
-        if self.__dict__.get("session_state") is None:  # the class's is not changed by what is done to an instance's
-            self.__dict__["session_state"] = copy_state(self.given("session_state") or {})
-        return self.__dict__["session_state"]
-
-    def _set_state(self, value: dict[str, Any]) -> None:
-        run: Run | None = self.__dict__.get("_run")
-        if run is None:
-            self.__dict__["session_state"] = value
-            self._record().set_state(value)
-        elif value is not run.state:
-            run.state.clear()
-            run.state.update(value)
-
-    def _of_newest(self, name: str) -> Any:
-        response = self._newest(name)
-        return getattr(response, name) if response is not None else self.given(name)
 
 
 def _within(definition: Agent[Any] | WorkflowDefinition, attribute: str) -> Any:
@@ -200,21 +142,6 @@ def _within(definition: Agent[Any] | WorkflowDefinition, attribute: str) -> Any:
     return view  # pyright: ignore[reportUnknownVariableType]
 
 
-def _read(name: str) -> property:
-    return property(
-        lambda workflow: workflow._of_newest(name),
-        lambda workflow, value: workflow.__dict__.__setitem__(name, value),
-    )
-
-
-# As options these are what a run starts from; read they are the run's, or what the newest run made of them.
-_READ: Final = {
-    "session_state": property(
-        WorkflowDefinition._state,  # pyright: ignore[reportPrivateUsage]  of its own class
-        WorkflowDefinition._set_state,  # pyright: ignore[reportPrivateUsage]
-    ),
-    "session_id": _read("session_id"),
-    "user_id": _read("user_id"),
-}
+_READ: Final = WorkflowDefinition.properties()
 for _name, _property in _READ.items():
     setattr(WorkflowDefinition, _name, _property)

@@ -217,3 +217,11 @@ def test_sync_code_reads_members_events_too() -> None:
 def test_an_agents_own_name_stays_what_it_is_in_a_team() -> None:
     ann = Agent(name="ann", model=ScriptedModel("alone"))
     assert ann.run("go").agent_name == "ann"
+
+
+async def test_a_slow_reader_of_the_text_misses_nothing_of_a_member_of_a_member() -> None:
+    team = routing("outer", routing("inner", member("ann", "one two three")))
+    async with team.stream("go") as run:
+        await run.result()  # all is over, and its runs are gone, before anything is read
+        deltas: Any = run.text_deltas()
+        assert "".join([piece async for piece in deltas]) == "one two three"
