@@ -91,7 +91,7 @@ def _values(value: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """What JSON has no word for, in its plainest form."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if hasattr(value.__class__, "__dataclass_fields__"):
         return _values(value)
     if isinstance(value, datetime):
         return value.isoformat()

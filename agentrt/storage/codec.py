@@ -35,7 +35,7 @@ from dataclasses import MISSING, fields
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -165,11 +165,30 @@ def _beside(media: dict[str, bytes], value: Any) -> Any:
     return {TAG: "media", "v": hash}
 
 
+class _HoldsMedia(Exception):
+    pass
+
+
+def _refuse(value: Any) -> Any:
+    if isinstance(value, bytes):
+        raise _HoldsMedia
+    return _inline(value)
+
+
 _encode = _encoder(_inline)
+_encode_without_media = _encoder(_refuse)
 
 
 def _text(packed: Any, media: dict[str, bytes] | None = None) -> str:
-    encode = _encode if media is None else _encoder(partial(_beside, media))
+    if media is None:
+        return _checked(_encode, packed)
+    try:
+        return _checked(_encode_without_media, packed)
+    except _HoldsMedia:  # few do, and an encoder that knows where to put them serves for one text only
+        return _checked(_encoder(partial(_beside, media)), packed)
+
+
+def _checked(encode: Callable[[Any], str], packed: Any) -> str:
     try:
         text = encode(packed)
     except (TypeError, ValueError) as error:  # a message whose name is not a text, and the like
@@ -260,16 +279,26 @@ def _pack_enum(value: Enum) -> Any:
 
 
 def _pack_data(value: Any) -> Any:
-    kind: Any = value.__class__
-    compact = kind.__module__.startswith("agentrt.")  # our own: what is None or False by default need not be written
+    class_name, known = _shape(value.__class__)
     packed: dict[str, Any] = {}
-    for field in fields(value):
-        item = getattr(value, field.name, MISSING)
-        if item is MISSING or (compact and item is field.default and (item is None or item is False)):
+    for name, default in known:
+        item = getattr(value, name, MISSING)
+        if item is default or item is MISSING:
             continue
         is_media = item.__class__ is bytes and isinstance(value, Media)  # whose bytes are put somewhere at the end
-        packed[field.name] = item if is_media else _pack_attribute(field.name, item)
-    return {TAG: "data", "c": _class_name(kind), "v": packed}
+        packed[name] = item if item.__class__ in _PLAIN or is_media else _pack_attribute(name, item)
+    return {TAG: "data", "c": class_name, "v": packed}
+
+
+@lru_cache(maxsize=1024)
+def _shape(kind: Any) -> tuple[str, list[tuple[str, Any]]]:
+    """The name of a dataclass, and of its fields each with the value that need not be written."""
+    ours = kind.__module__.startswith("agentrt.")  # whose fields are None or False by default where they say nothing
+
+    def unsaid(default: Any) -> Any:
+        return default if ours and (default is None or default is False) else MISSING
+
+    return _class_name(kind), [(field.name, unsaid(field.default)) for field in fields(kind)]
 
 
 def _pack_model(value: Any) -> Any:
