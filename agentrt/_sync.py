@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures.thread  # pyright: ignore[reportUnusedImport]  its exit hook must come after ours, so first
+import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]  its exit hook comes after ours
 import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterator
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import Context, copy_context
 from typing import Any, Protocol, TypeVar
@@ -140,13 +139,17 @@ class _RunLoop:
 
 
 class _Call:
-    """One call's way to the loop and back."""
+    """One call's way to the loop and back. A lock tells of its end: a `Future` takes three times as long."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, Any]], context: Context) -> None:
         self._work = work
         self._context = context
         self._task: asyncio.Task[None] | None = None
-        self.future: Future[Any] = Future()
+        self._running = threading.Lock()
+        self._running.acquire()
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self.done = False
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._carry(), context=self._context)
@@ -157,12 +160,31 @@ class _Call:
 
     async def _carry(self) -> None:
         try:
-            result = await self._work()
+            self._result = await self._work()
         except BaseException as error:  # the caller's, whatever it is: SystemExit must not end the loop
-            self.future.set_exception(error)
+            self._error = error
+            self._end()
             del self  # the error's traceback holds this frame: it would hold itself
         else:
-            self.future.set_result(result)
+            self._end()
+
+    def _end(self) -> None:
+        self.done = True
+        self._running.release()
+
+    def wait(self, timeout_s: float = -1) -> None:
+        """Wait for the end of the call, for so long at the most if it is not negative. Only one thread may wait."""
+        if not self.done:
+            self._running.acquire(timeout=timeout_s)
+
+    def result(self) -> Any:
+        """Of a call that is done."""
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                del self  # as above
+        return self._result
 
 
 class _Portal:
@@ -191,9 +213,10 @@ class _Portal:
         self._callers.append(caller)
         try:
             self._loop.call_soon_threadsafe(one.start)
-            return _wait(one.future, cancels)
+            _wait(one, cancels)
+            return one.result()
         except BaseException as error:
-            if not one.future.done():
+            if not one.done:
                 self._cancel(one)
             elif self._ending and isinstance(error, asyncio.CancelledError):
                 raise SystemExit from None  # ends a thread without a word, which is what the process's end is to it
@@ -206,8 +229,7 @@ class _Portal:
 
     def _cancel(self, one: _Call) -> None:
         self._loop.call_soon_threadsafe(one.cancel)
-        with suppress(TimeoutError):
-            one.future.exception(GRACE_S)
+        one.wait(GRACE_S)
 
     @contextmanager
     def streaming(self) -> Generator[None, None, None]:
@@ -277,18 +299,15 @@ def _is_waited_for(thread: threading.Thread) -> bool:
     return thread.is_alive() and not thread.daemon and thread is not threading.current_thread()
 
 
-def _wait(future: Future[T], cancels: int | None) -> T:
-    """`future.result()` that Ctrl-C can interrupt everywhere; `cancels` is `_cancels()` of before the call."""
-    while cancels is not None and not future.done():  # under `asyncio.run`, Ctrl-C does no more than cancel our task
-        concurrent.futures.wait([future], POLL_S)
+def _wait(one: _Call, cancels: int | None) -> None:
+    """Wait for a call so that Ctrl-C can interrupt it everywhere; `cancels` is `_cancels()` of before the call."""
+    while cancels is not None and not one.done:  # under `asyncio.run`, Ctrl-C does no more than cancel our task
+        one.wait(POLL_S)
         if (_cancels() or 0) > cancels:
             raise asyncio.CancelledError
-    while os.name == "nt" and not future.done():  # where no signal ends the wait for a lock
-        concurrent.futures.wait([future], POLL_S)
-    try:
-        return future.result()
-    finally:
-        del future  # an error's traceback holds this frame, and the future the error
+    while os.name == "nt" and not one.done:  # where no signal ends the wait for a lock
+        one.wait(POLL_S)
+    one.wait()
 
 
 def _cancels() -> int | None:
