@@ -50,7 +50,7 @@ type: $(dev) ## check the types
 examples: $(dev) ## run every example against a scripted model
 	$(py) -m pytest tests/test_examples.py $(ARGS)
 
-bench: $(dev) ## measure, beside the bare SDK
+bench: $(dev) ## measure, beside the bare SDK; where time goes, durability, a soak
 	$(py) benchmarks/run.py $(ARGS)
 
 format: $(dev) ## repair what `lint` can repair by itself

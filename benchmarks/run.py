@@ -3,6 +3,7 @@
     python benchmarks/run.py [--quick] [claim …]
     python benchmarks/run.py [--quick] parts        where the time goes (`parts.py`)
     python benchmarks/run.py [--quick] storage      what durability costs (`storage.py`), which has no SDK beside it
+    python benchmarks/run.py [--quick] soak         what 100,000 runs leave behind (`soak.py`)
 
 Each claim (`claims.py`) runs in a process of its own, against a scripted server (`server.py`) in another; `--quick` is
 for trying, not for numbers, and like a run of some claims only it writes nothing. Without a name all is measured.
@@ -60,6 +61,11 @@ DURABILITY = """\
 ## What durability costs
 
 Made by `storage.py`, which says what is measured; the models answer at once, so each ratio is the worst there is."""
+
+SOAK = """\
+## What many runs leave behind
+
+Made by `soak.py`: runs of ten kinds, some with sessions in memory, some in SQLite."""
 
 
 def limit_files() -> None:
@@ -132,17 +138,16 @@ def main() -> None:
     parser.add_argument("claims", nargs="*", metavar="claim", help=f"only these: {', '.join(CLAIMS)}")
     parser.add_argument("--quick", action="store_true", help="few repeats: for trying, not for numbers")
     options = parser.parse_args()
-    scripts = {"parts": PARTS, "storage": DURABILITY}
+    scripts = {"parts": PARTS, "storage": DURABILITY, "soak": SOAK}
     claims = [name for name in options.claims if name not in scripts] if options.claims else CLAIMS
     if unknown := set(claims) - set(CLAIMS):
         parser.error(f"no such claim: {', '.join(sorted(unknown))}; there are {', '.join([*CLAIMS, *scripts])}")
     limit_files()
-    quick = ["--quick"] if options.quick else []
     lines = [setting(), "", NOTES, "", "| | unit | agentrt | beside it | ratio |", "| --- | --- | ---: | ---: | ---: |"]
     print("\n".join(lines), flush=True)
 
     def measured(script: str, *arguments: str) -> str:
-        command = [sys.executable, str(HERE / script), *arguments, *quick]
+        command = [sys.executable, str(HERE / script), *arguments, *(["--quick"] if options.quick else [])]
         return subprocess.check_output(command, text=True, preexec_fn=on_core(1) if script != "storage.py" else None)
 
     def show(new: list[str]) -> None:
@@ -154,7 +159,7 @@ def main() -> None:
             show([line(title, row) for title, row in json.loads(measured("claims.py", claim, port)).items()])
         for name, text in scripts.items():
             if not options.claims or name in options.claims:
-                show(["", text, "", measured(f"{name}.py", port).strip()])
+                show(["", text, "", measured(f"{name}.py", *([port] if name == "parts" else [])).strip()])
     if not options.claims and not options.quick:
         title = "# agentrt beside the bare openai SDK\n\nMade by `make bench`. "
         (HERE / "RESULTS.md").write_text(title + "\n".join(lines) + "\n")

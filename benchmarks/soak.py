@@ -1,6 +1,6 @@
 """Run an agent a hundred thousand times in one process and watch what the process holds on to.
 
-    python benchmarks/soak.py [--runs 100000] [--at-once 20]
+    python benchmarks/soak.py [--runs 100000] [--at-once 20] [--quick]
 
 The runs are plain, streamed, left in the middle, with a tool, with a session each or one for all, with sessions in
 memory (the default, which keeps the newest 1,000) and in SQLite; some by agents made for one run. The first tenth warms
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from claims import ASK, Sides, add, check
-from run import limit_files, server, setting
+from run import limit_files, server
 from server import ANSWER, pieces, total
 
 GROWTH = {"MiB": 8.0, "objects": 20_000, "files": 4, "threads": 2, "tasks": 2}
@@ -87,22 +87,23 @@ async def soak(port: str, runs: int, at_once: int) -> list[dict[str, float]]:
             for _ in range(runs // 10 // at_once):
                 await asyncio.gather(*[make() for make in islice(work, at_once)])
             found.append(held())
-            said = "  ".join(f"{name} {value:,.0f}" for name, value in found[-1].items())
-            print(f"{tenth * runs // 10:>9,} runs  {time.perf_counter() - start:6.1f} s  {said}", flush=True)
+            values = "".join(f" {value:,.0f} |" for value in found[-1].values())
+            print(f"| {tenth * runs // 10:,} | {time.perf_counter() - start:.0f} |{values}", flush=True)
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Watch what a process holds on to over many runs.")
+    parser.add_argument("--quick", action="store_true", help="a hundredth of the runs: for trying")
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--at-once", type=int, default=20)
     options = parser.parse_args()
     limit_files()
-    print(f"{setting()}\n", flush=True)
+    print(f"| runs | seconds | {' | '.join(GROWTH)} |\n|{' ---: |' * (2 + len(GROWTH))}", flush=True)
     with server() as port:
-        found = asyncio.run(soak(port, options.runs, options.at_once))
+        found = asyncio.run(soak(port, options.runs // (100 if options.quick else 1), options.at_once))
     grown = {name: found[-1][name] - found[0][name] for name in GROWTH}
-    print("\ngrown since the first tenth: " + ", ".join(f"{name} {value:+,.1f}" for name, value in grown.items()))
+    print("\nGrown since the first tenth: " + ", ".join(f"{name} {value:+,.1f}" for name, value in grown.items()) + ".")
     if leaks := [name for name, most in GROWTH.items() if grown[name] > most]:
         sys.exit(f"It holds on to more and more: {', '.join(leaks)}")
 
