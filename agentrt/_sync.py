@@ -153,6 +153,7 @@ class _Call:
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._carry(), context=self._context)
+        self._task.add_done_callback(self._end)
 
     def cancel(self) -> None:
         if self._task is not None:
@@ -163,12 +164,11 @@ class _Call:
             self._result = await self._work()
         except BaseException as error:  # the caller's, whatever it is: SystemExit must not end the loop
             self._error = error
-            self._end()
             del self  # the error's traceback holds this frame: it would hold itself
-        else:
-            self._end()
 
-    def _end(self) -> None:
+    def _end(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # before it had begun
+            self._error = asyncio.CancelledError()
         self.done = True
         self._running.release()
 

@@ -5,6 +5,7 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from agentrt import Agent
-from agentrt._sync import call, iterate
+from agentrt._sync import GRACE_S, POLL_S, call, iterate
 from agentrt.errors import SyncInAsyncError
 from agentrt.models.base import ModelRequest
 from agentrt.run.events import RunContent
@@ -144,6 +145,34 @@ def test_cancelling_the_task_that_is_blocked_in_a_call_cancels_the_call():
     assert cleaned.is_set()
 
 
+def test_a_call_that_is_cancelled_before_it_has_begun_is_not_waited_for():
+    blocked, started = threading.Event(), Signal()
+
+    async def block() -> None:
+        started.set()
+        blocked.wait(10)
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        with ThreadPoolExecutor() as pool:
+            pool.submit(call, block)
+            started.wait_in_thread()
+            # its start and its cancellation will be there together when the portal's loop comes to them
+            threading.Timer(2 * POLL_S, task.cancel).start()
+            threading.Timer(5 * POLL_S, blocked.set).start()
+            try:
+                call(double, 1)
+            finally:
+                waited_s.append(time.monotonic() - start)
+
+    waited_s: list[float] = []
+    start = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert waited_s[0] < GRACE_S / 2
+
+
 # --- iterate ---------------------------------------------------------------------------------------------------------
 
 
@@ -213,7 +242,7 @@ def test_a_stream_that_is_collected_on_the_portals_own_thread_is_closed():
 
 HEADER = """
 import asyncio, os, signal, sys, threading, time
-from agentrt._sync import call, iterate
+from agentrt._sync import GRACE_S, POLL_S, call, iterate
 from tests.sync_streams import Stream, double
 
 async def endless():
