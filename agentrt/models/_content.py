@@ -34,7 +34,7 @@ async def with_content(
 
     The messages themselves stay as they are. Raises `ModelError` for what can't be read or fetched, or is too large.
     """
-    if not any(media_of(message) for message in messages):
+    if not [None for m in messages if m.images or m.audio or m.videos or m.files]:  # spelt out: it is all of a history
         return messages
 
     async def of(media: Sequence[Any] | None) -> list[Any] | None:

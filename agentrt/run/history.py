@@ -53,13 +53,18 @@ def flatten(runs: Sequence[Sequence[Message]]) -> list[Message]:
 
     The text of an answer whose run was cancelled is kept and marked as such: the user read it, and may refer to it.
     """
-    return valid_messages(_marked(message) for run in runs for message in run if message.role != "system")
+    return valid_messages(
+        [
+            _marked(message, message.content) if message.cancelled and message.content else message
+            for run in runs
+            for message in run
+            if message.role != "system"
+        ]
+    )
 
 
-def _marked(message: Message) -> Message:
-    if not message.cancelled or not message.content:
-        return message
-    return replace(message, content=message.content + CUT_OFF, incomplete=False, provider=None, parts=None)
+def _marked(message: Message, text: str) -> Message:
+    return replace(message, content=text + CUT_OFF, incomplete=False, provider=None, parts=None)
 
 
 # --- how much of it is sent ------------------------------------------------------------------------------------------
