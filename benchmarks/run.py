@@ -55,8 +55,8 @@ cost to take the largest parts away:
   way to the thread and back, and a slow disk would stop the loop, with all its other runs; 50 runs at once, which now
   share transactions, became slower. A result that waits some milliseconds for the next transaction would save one of
   the two where models answer within them (real ones don't) and lengthen the time in which a crash leaves a call's
-  outcome unknown. One row for each transaction in place of one for each step and fact would save about a third of the
-  transaction (SQLite alone: 46 µs now, 25 µs then), for tables that no longer tell steps and facts apart."""
+  outcome unknown. One row for each transaction in place of one for each step and fact would save a part of the
+  transaction, for tables that no longer tell steps and facts apart."""
 DURABILITY = """\
 ## What durability costs
 

@@ -18,7 +18,7 @@ from agentrt.errors import ModelBadRequest, ModelConnectionError, ModelError
 from agentrt.media import File, Media, MediaLimits
 from agentrt.models._failures import Source
 from agentrt.models._fetch import FetchFailed, FetchRefused, fetch
-from agentrt.models._media import file_name, media_of
+from agentrt.models._media import file_name, has_media
 from agentrt.models.message import Message
 
 RECENT_BYTES = 64_000_000
@@ -34,7 +34,7 @@ async def with_content(
 
     The messages themselves stay as they are. Raises `ModelError` for what can't be read or fetched, or is too large.
     """
-    if not [None for m in messages if m.images or m.audio or m.videos or m.files]:  # spelt out: it is all of a history
+    if not any(map(has_media, messages)):
         return messages
 
     async def of(media: Sequence[Any] | None) -> list[Any] | None:
@@ -48,7 +48,7 @@ async def with_content(
             videos=await of(message.videos),
             files=await of(message.files),
         )
-        if media_of(message)
+        if has_media(message)
         else message
         for message in messages
     ]

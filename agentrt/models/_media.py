@@ -29,6 +29,11 @@ def media_of(message: Message) -> list[Media]:
     ]
 
 
+def has_media(message: Message) -> bool:
+    """As `media_of`, where only that matters: it is asked of each message of a history."""
+    return bool(message.images or message.audio or message.videos or message.files)
+
+
 def media_bytes(media: Media) -> bytes:
     """The bytes of a medium that has no URL. Reads its file, so call it where reading may take a moment."""
     if media.data is not None:

@@ -14,6 +14,7 @@ from agentrt import errors
 from agentrt.errors import ConfigurationError, ModelError, ModelUnavailable
 from agentrt.models import _prompted_tools as prompted
 from agentrt.models._local_engine import EngineOptions, generate
+from agentrt.models._media import has_media
 from agentrt.models.base import (
     Capabilities,
     FinishDelta,
@@ -78,7 +79,7 @@ class LocalModel(Model):
         return self.capabilities or Capabilities(parallel_tool_calls=False)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
-        if any(message.images or message.audio or message.videos or message.files for message in request.messages):
+        if any(map(has_media, request.messages)):
             raise self._error(errors.ModelBadRequest, "A local model takes text only, and a message has media")
         options = self._engine_options()
         usage = Usage()

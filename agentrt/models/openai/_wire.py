@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from agentrt.errors import ModelBadRequest
 from agentrt.media import Audio, File
-from agentrt.models._media import base64_text, data_url, media_bytes, mime_type
+from agentrt.models._media import base64_text, data_url, has_media, media_bytes, mime_type
 from agentrt.models.base import OutputSpec, ToolChoice, ToolSpec
 from agentrt.models.message import Message, ToolCall
 from agentrt.models.openai._strict import strict_schema
@@ -32,7 +32,7 @@ def wire_messages(messages: Sequence[Message], system_role: str = "system") -> l
             shown = []
         if role == "tool":
             wire.append({"role": "tool", "tool_call_id": message.tool_call_id, "content": message.content or ""})
-            if _has_media(message):
+            if has_media(message):
                 name = message.tool_name or "the tool"
                 shown += [{"type": "text", "text": f"What {name} returned:"}, *_media_parts(message)]
         elif role == "assistant":
@@ -60,14 +60,10 @@ def _user(message: Message) -> Wire:
     wire: Wire = {"role": "user", "content": message.content or ""}
     if message.name:
         wire["name"] = _NOT_IN_NAMES.sub("_", message.name)[:64]
-    if _has_media(message):
+    if has_media(message):
         text = [{"type": "text", "text": message.content}] if message.content else []
         wire["content"] = [*text, *_media_parts(message)]
     return wire
-
-
-def _has_media(message: Message) -> bool:
-    return bool(message.images or message.audio or message.files or message.videos)
 
 
 def _media_parts(message: Message) -> list[Wire]:
